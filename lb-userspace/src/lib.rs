@@ -1,0 +1,3 @@
+//! The load balancer behind the binary `lb`.
+
+pub mod object;
