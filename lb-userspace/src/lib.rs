@@ -1,3 +1,5 @@
-//! The load balancer behind the binary `lb`.
+//! The load balancer's userspace: sources of Services → model → plan → tables → BPF maps.
 
+pub mod dataplane;
 pub mod object;
+pub mod tables;

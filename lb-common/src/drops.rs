@@ -1,0 +1,102 @@
+//! Why was a packet dropped or refused? The one list: metrics, CLI and docs derive from it.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
+        /// Why a packet was dropped, or refused with an answer.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $name,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The reason's name in metrics and tables.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What it means, as a sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc, " "),+).trim_ascii(),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Refused: the Service has no usable endpoint anywhere.
+    NoEndpoints = "no-endpoints",
+    /// Refused: the ClusterIP exists, but not with this port and protocol.
+    UndefinedPort = "undefined-port",
+    /// Dropped: neither TCP, UDP nor SCTP (a ping, say) to a ClusterIP, which exists only together
+    /// with its ports.
+    NotAPort = "not-a-port",
+    /// Dropped: the policy is `Local` and this node has no endpoint, but others do.
+    NoLocalEndpoints = "no-local-endpoints",
+    /// Dropped: `loadBalancerSourceRanges` does not contain the client.
+    SourceRange = "source-range",
+    /// Dropped: an address of a ServiceCIDR that no Service has.
+    UnallocatedAddress = "unallocated-address",
+    /// Refused: a TCP packet to a frontend that neither starts a connection nor belongs to one.
+    NoFlow = "no-flow",
+    /// Dropped: no SNAT port toward this backend is free.
+    SnatExhausted = "snat-exhausted",
+    /// Dropped: the flow table took no entry.
+    FlowTableFull = "flow-table-full",
+    /// Dropped: a fragment that came before its first one, so its flow is unknown.
+    EarlyFragment = "early-fragment",
+    /// Dropped: the headers to a frontend end too early or contradict each other.
+    Malformed = "malformed",
+    /// Dropped: the time to live ended here.
+    TimeExceeded = "time-exceeded",
+    /// Dropped: too big for the link toward the backend, and may not be fragmented.
+    TooBig = "too-big",
+    /// Dropped: there is no route to the backend.
+    NoRoute = "no-route",
+    /// Dropped: the tables were between two states twice in a row, or name what is not there.
+    Inconsistent = "inconsistent",
+    /// Dropped: the kernel refused to change or send the packet.
+    KernelRefused = "kernel-refused",
+}
+
+/// Where a program sits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Hook {
+    /// Traffic control, at ingress or egress of a link.
+    Tc,
+    /// The driver's receive path.
+    Xdp,
+    /// Socket calls of a cgroup.
+    Socket,
+}
+
+impl Hook {
+    /// Every hook, in the order of its number.
+    pub const ALL: &[Self] = &[Self::Tc, Self::Xdp, Self::Socket];
+
+    /// The hook's name in flags, metrics and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tc => "tc",
+            Self::Xdp => "xdp",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// Elements of the per-CPU array `drops`: one for each hook and reason.
+pub const COUNTERS: u32 = (Hook::ALL.len() * DropReason::ALL.len()) as u32;
+
+/// Index into map `drops`.
+#[inline(always)]
+#[must_use]
+pub const fn counter(hook: Hook, reason: DropReason) -> u32 {
+    hook as u32 * DropReason::ALL.len() as u32 + reason as u32
+}

@@ -1,0 +1,57 @@
+//! How much of everything is there, and why just that much?
+
+/// Version of everything in [`crate::layout`]; an unknown one is never adopted.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses
+/// and the entry that marks the VIP itself, with room to spare.
+pub const FRONTENDS: u32 = 1 << 16;
+
+/// Pools per family: one for each frontend, plus those waiting to be reused.
+pub const POOLS: u32 = FRONTENDS + (FRONTENDS / 2);
+
+/// Backends per family: 10,000 Services × 10 endpoints, plus those waiting to be reused.
+pub const BACKENDS: u32 = 1 << 17;
+
+/// Slots, shared by both families: two scopes for each of the backends, plus those waiting.
+pub const SLOTS: u32 = 1 << 19;
+
+/// Service ports, the unit of counters and names.
+pub const SERVICE_PORTS: u32 = 1 << 16;
+
+/// Flow entries per family (two for each flow).
+pub const FLOWS: u32 = 1 << 18;
+
+/// SNAT reservations per family; each holds one (address, port, backend, protocol).
+pub const RESERVATIONS: u32 = 1 << 16;
+
+/// Affinity entries per family: one for each client and service port.
+pub const AFFINITIES: u32 = 1 << 16;
+
+/// Source ranges per family.
+pub const RANGES: u32 = 1 << 14;
+
+/// Addresses of this node per family.
+pub const NODE_ADDRESSES: u32 = 1 << 8;
+
+/// Links that programs are attached to or that transit leaves by.
+pub const LINKS: u32 = 1 << 12;
+
+/// Prefixes of each kind and family in [`crate::layout::Config`]: the packet path compares them
+/// one by one, so there are few.
+pub const PREFIXES: usize = 8;
+
+/// Candidates tried before SNAT gives up on a port: bounds the verifier's loop.
+pub const SNAT_TRIES: u32 = 16;
+
+/// Bytes of a namespace, Service or port name with its final zero: DNS labels have up to 63.
+pub const TEXT: usize = 64;
+
+/// A ClientIP affinity lasts so long, in seconds, unless the Service says otherwise (Kubernetes).
+pub const AFFINITY_SECONDS: u32 = 10_800;
+
+/// An id, a pool or an extent of slots is reused only so long after the last reference went, in
+/// milliseconds: no packet is under way in a program for as long as that.
+pub const REUSE_AFTER_MILLIS: u64 = 1_000;
+
+const _: () = assert!(POOLS > FRONTENDS && SLOTS > 2 * BACKENDS);

@@ -1,0 +1,44 @@
+//! Who holds the tables? The interface behind which the kernel's maps, memory and a faulty memory
+//! are the same thing.
+
+use crate::tables::{Op, Tables};
+
+/// Holder of the tables that programs read.
+pub trait Dataplane {
+    /// Carries out one write.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`]; the element is then as it was before.
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError>;
+
+    /// Reads everything back.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    fn read(&self) -> Result<Tables, DataplaneError>;
+}
+
+/// Why a map could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DataplaneError {
+    /// The map has no room for another element.
+    #[error(
+        "map {map} is full ({capacity} elements): raise its size in the configuration file (`maps.{map}`)"
+    )]
+    Full {
+        /// Name of the map.
+        map: String,
+        /// Its size.
+        capacity: u32,
+    },
+    /// The kernel refused for another reason.
+    #[error("map {map}: {action}: {source}")]
+    Kernel {
+        /// Name of the map.
+        map: String,
+        /// What was tried, as a verb: `update`, `delete`, `read`.
+        action: &'static str,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
