@@ -4,6 +4,8 @@
 //! network order, ports in host order, text as `i8` (which `bpftool` prints as a string). A change
 //! here needs a new [`crate::limits::LAYOUT_VERSION`].
 
+use core::fmt::{self, Write};
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::addr::{Family, Ip4, Ip6};
@@ -338,6 +340,30 @@ impl Default for ServiceName {
     fn default() -> Self {
         Self::zeroed()
     }
+}
+
+/// `namespace/name:port-name`, the last part only where the port has a name.
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(f, "", &self.namespace)?;
+        write_text(f, "/", &self.name)?;
+        if self.port_name[0] == 0 {
+            Ok(())
+        } else {
+            write_text(f, ":", &self.port_name)
+        }
+    }
+}
+
+impl fmt::Debug for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} {}/{}", self.port, self.protocol)
+    }
+}
+
+fn write_text(f: &mut fmt::Formatter<'_>, before: &str, text: &[i8; TEXT]) -> fmt::Result {
+    f.write_str(before)?;
+    text_bytes(text).try_for_each(|byte| f.write_char(char::from(byte)))
 }
 
 /// Zero-terminated text as the maps hold it; what does not fit is cut at the last whole character.
