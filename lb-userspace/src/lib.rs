@@ -1,5 +1,6 @@
 //! The load balancer's userspace: sources of Services → model → plan → tables → BPF maps.
 
 pub mod dataplane;
+pub mod model;
 pub mod object;
 pub mod tables;
