@@ -1,7 +1,6 @@
 //! `cargo xtask build-ebpf`: how the BPF object is compiled, linked and stamped.
 
 use std::{
-    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     time::Instant,
@@ -10,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    btf, digest, linker, paths, process,
+    btf, digest, process,
     toolchain::{TARGET, Toolchain},
 };
 
@@ -18,7 +17,7 @@ use crate::{
 const PROFILE: &str = "bpf";
 
 /// cargo's own directory: apart from the host's, so that the two never wait for each other's lock.
-const CARGO_DIR: &str = "target/bpf-build";
+pub(crate) const CARGO_DIR: &str = "target/bpf-build";
 
 /// Compile the kernel programs into target/bpf/lb.o
 #[derive(clap::Args, Clone, Default)]
@@ -38,85 +37,61 @@ impl Arguments {
 }
 
 /// Builds the object, or leaves it where it is when its sources have not changed.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let root = paths::root()?;
+pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let arch = arguments.arch();
     let features = arguments.features.join(",");
-    let object = digest::object_file(&root, arch);
-    let stamp_file = digest::stamp_file(&root, arch);
+    let object = digest::object_file(root, arch);
+    let stamp_file = digest::stamp_file(root, arch);
 
     // Taken before the build: what is edited meanwhile makes the object stale.
     let stamp =
-        digest::stamp(&root, arch, &features).context("cannot read the sources of lb-ebpf")?;
-    let shown = object.strip_prefix(&root).unwrap_or(&object).display();
+        digest::stamp(root, arch, &features).context("cannot read the sources of lb-ebpf")?;
+    let shown = object.strip_prefix(root).unwrap_or(&object).display();
     if object.is_file() && fs::read_to_string(&stamp_file).is_ok_and(|written| written == stamp) {
         println!("{shown}: up to date");
         return Ok(());
     }
 
     let start = Instant::now();
-    let toolchain = Toolchain::detect(&root)
-        .context("no Rust compiler here has `core` for the BPF target: run `cargo xtask setup`")?;
-    let linker = linker::find(toolchain.llvm_major(&root)?)?;
+    let toolchain = Toolchain::detect(root)?;
     println!(
-        "{shown}: building for {arch} with {toolchain}; linker {}",
-        linker.display()
+        "{shown}: building for {arch} with {}; linker {}",
+        toolchain.compiler,
+        toolchain.linker.display()
     );
-
-    let compiled = compile(&root, toolchain, &linker, arch, &features)?;
+    let compiled = compile(root, &toolchain, arch, &features)?;
     let mut bytes =
         fs::read(&compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
-    let strings = btf::mark_text(&mut bytes)
+    let has_text = btf::mark_text(&mut bytes)
         .with_context(|| format!("cannot edit the BTF of {}", compiled.display()))?;
     write(&object, &bytes)?;
     write(&stamp_file, stamp.as_bytes())?;
     println!(
         "{shown}: {} bytes, text fields {}, {:.1} s",
         bytes.len(),
-        if strings { "marked" } else { "none" },
+        if has_text { "marked" } else { "none" },
         start.elapsed().as_secs_f32()
     );
     Ok(())
 }
 
-fn compile(
-    root: &Path,
-    toolchain: Toolchain,
-    linker: &Path,
-    arch: &str,
-    features: &str,
-) -> Result<PathBuf> {
+fn compile(root: &Path, toolchain: &Toolchain, arch: &str, features: &str) -> Result<PathBuf> {
     let target_dir = root.join(CARGO_DIR).join(arch);
-    let mut command = toolchain.cargo(root, "build");
-    command
-        .args([
-            "--locked",
-            "--package",
-            "lb-ebpf",
-            "--profile",
-            PROFILE,
-            "--features",
-            features,
-        ])
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(linker, arch));
+    let mut command = toolchain.cargo(root, "build", arch);
+    command.args([
+        "--locked",
+        "--package",
+        "lb-ebpf",
+        "--profile",
+        PROFILE,
+        "--target-dir",
+    ]);
+    command.arg(&target_dir);
+    if !features.is_empty() {
+        command.args(["--features", features]);
+    }
     process::run(&mut command)?;
     Ok(target_dir.join(TARGET).join(PROFILE).join("lb-ebpf"))
-}
-
-/// The flags that make a BPF object out of the crate, encoded as cargo wants them.
-pub(crate) fn rustflags(linker: &Path, arch: &str) -> OsString {
-    let mut linker_flag = OsString::from("-Clinker=");
-    linker_flag.push(linker);
-    let arch_flag = format!("--cfg=bpf_target_arch=\"{arch}\"");
-    [
-        linker_flag.as_os_str(),
-        OsStr::new("-Cdebuginfo=2"),
-        OsStr::new("-Clink-arg=--btf"),
-        OsStr::new(&arch_flag),
-    ]
-    .join(OsStr::new("\x1f"))
 }
 
 /// Writes beside the file and renames, so that a build script that reads meanwhile sees a whole file.

@@ -1,10 +1,10 @@
-//! Where bpf-linker is: it must be built with the LLVM of the compiler, so it is cached by LLVM version.
+//! Where bpf-linker is kept: it must be built with the LLVM of the compiler, so it is cached by LLVM version.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::{paths, process};
+use crate::paths;
 
 /// The version that `setup` installs.
 pub(crate) const VERSION: &str = "0.13.0";
@@ -14,16 +14,13 @@ pub(crate) fn cached_root(llvm_major: u32) -> Result<PathBuf> {
     Ok(paths::cache()?.join(format!("bpf-linker-{VERSION}-llvm{llvm_major}")))
 }
 
-/// The cached bpf-linker for that LLVM, else the one in `PATH`, whose LLVM is its installer's business.
-pub(crate) fn find(llvm_major: u32) -> Result<PathBuf> {
-    let cached = cached_root(llvm_major)?.join("bin/bpf-linker");
-    if cached.is_file() {
-        return Ok(cached);
-    }
-    process::find("bpf-linker").with_context(|| {
-        format!(
-            "bpf-linker is neither {} nor in PATH: run `cargo xtask setup`",
-            cached.display()
-        )
-    })
+/// The cached bpf-linker for that LLVM, if it is there.
+pub(crate) fn cached(llvm_major: u32) -> Result<Option<PathBuf>> {
+    let program = cached_root(llvm_major)?.join("bin/bpf-linker");
+    Ok(program.is_file().then_some(program))
+}
+
+/// Where Debian keeps the files of that LLVM.
+pub(crate) fn llvm_prefix(llvm_major: u32) -> PathBuf {
+    PathBuf::from(format!("/usr/lib/llvm-{llvm_major}"))
 }

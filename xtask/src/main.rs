@@ -1,11 +1,22 @@
 //! The project's own commands, `cargo xtask <command>`: this file only dispatches, one file per command does the work.
 
+mod bench;
 mod btf;
+mod build;
 mod build_ebpf;
+mod demo;
 mod digest;
 mod linker;
+mod lint;
+mod machine;
 mod paths;
 mod process;
+mod program;
+mod report;
+mod setup;
+mod sources;
+mod suite;
+mod test;
 mod toolchain;
 
 use std::process::ExitCode;
@@ -23,12 +34,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Setup(setup::Arguments),
     BuildEbpf(build_ebpf::Arguments),
+    Build(build::Arguments),
+    Demo(demo::Arguments),
+    Test(test::Arguments),
+    /// Check format, lints, who imports whom, and what must not be in the files
+    Lint,
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Not by returning it: std would print its backtrace, which is no news to the user.
             eprintln!("error: {error:#}");
@@ -37,8 +55,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
+    let root = &paths::root()?;
     match command {
-        Command::BuildEbpf(arguments) => build_ebpf::run(&arguments),
+        Command::Setup(arguments) => setup::run(root, &arguments)?,
+        Command::BuildEbpf(arguments) => build_ebpf::run(root, &arguments)?,
+        Command::Build(arguments) => build::run(root, &arguments)?,
+        Command::Demo(arguments) => demo::run(root, &arguments)?,
+        Command::Test(arguments) => return Ok(test::run(root, &arguments)),
+        Command::Lint => return Ok(lint::run(root)),
+        Command::Bench(arguments) => bench::run(root, &arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -108,10 +108,22 @@ pub(crate) fn show(command: &Command) -> String {
     words.join(" ")
 }
 
-/// The program of that name in `PATH`.
+/// The command with the variables that were set for it.
+pub(crate) fn show_with_environment(command: &Command) -> String {
+    let variables = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    variables
+        .map(|(name, value)| format!("{}={} ", name.display(), value.display()))
+        .chain([show(command)])
+        .collect()
+}
+
+/// The program of that name in `PATH`, or where administrators' programs are.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
 }

@@ -1,6 +1,7 @@
-//! Which Rust compiler builds the BPF object on this machine.
+//! Which compiler and linker build the BPF object on this machine.
 
 use std::{
+    ffi::{OsStr, OsString},
     fmt,
     path::{Path, PathBuf},
     process::Command,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process;
+use crate::{linker, process};
 
 /// The BPF target: little endian, as both supported architectures are.
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
@@ -16,16 +17,22 @@ pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// Where Debian's `rustc-web`, `cargo-web` and `rust-web-clippy` put their programs.
 const DEBIAN_BIN: &str = "/usr/bin";
 
-/// A compiler that has `core` for the BPF target.
+/// A compiler with a bpf-linker that reads its bitcode.
+pub(crate) struct Toolchain {
+    pub(crate) compiler: Compiler,
+    pub(crate) linker: PathBuf,
+}
+
+/// A Rust compiler that has `core` for the BPF target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Toolchain {
+pub(crate) enum Compiler {
     /// rustup's nightly with the component `rust-src`, from which `core` is compiled.
     Nightly,
     /// Debian's `rustc-web` with `libstd-rust-web-dev-bpf`, which brings `core` compiled.
     Debian,
 }
 
-impl fmt::Display for Toolchain {
+impl fmt::Display for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nightly => "rustup's nightly, core from rust-src",
@@ -35,11 +42,69 @@ impl fmt::Display for Toolchain {
 }
 
 impl Toolchain {
-    /// The first one that is complete on this machine, if any.
-    pub(crate) fn detect(root: &Path) -> Option<Self> {
-        [Self::Nightly, Self::Debian]
-            .into_iter()
-            .find(|toolchain| toolchain.is_complete(root))
+    /// The first pair that is complete on this machine.
+    ///
+    /// A linker of the cache is known to have the compiler's LLVM, so such a pair goes before one with a linker of `PATH`.
+    pub(crate) fn detect(root: &Path) -> Result<Self> {
+        let compilers = Compiler::installed(root);
+        if compilers.is_empty() {
+            bail!("no Rust compiler here has `core` for the BPF target: run `cargo xtask setup`");
+        }
+        for compiler in &compilers {
+            if let Some(linker) = linker::cached(compiler.llvm_major(root)?)? {
+                return Ok(Self {
+                    compiler: *compiler,
+                    linker,
+                });
+            }
+        }
+        let linker = process::find("bpf-linker")
+            .context("bpf-linker is neither in the cache nor in PATH: run `cargo xtask setup`")?;
+        Ok(Self {
+            compiler: compilers[0],
+            linker,
+        })
+    }
+
+    /// A command that runs the compiler's `cargo <subcommand>` for the BPF target, for kernels of that architecture.
+    pub(crate) fn cargo(&self, root: &Path, subcommand: &str, arch: &str) -> Command {
+        let mut command = match self.compiler {
+            Compiler::Nightly => {
+                let mut command = nightly(root, "cargo");
+                command.args([subcommand, "-Zbuild-std=core"]);
+                command
+            }
+            Compiler::Debian => debian_cargo(root, subcommand),
+        };
+        command.args(["--target", TARGET]);
+        // A wrapper in the user's configuration may know neither this compiler nor this target.
+        command
+            .env("RUSTC_WRAPPER", "")
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(arch));
+        command
+    }
+
+    /// The flags that make a BPF object out of a crate, encoded as cargo wants them.
+    fn rustflags(&self, arch: &str) -> OsString {
+        let mut linker = OsString::from("-Clinker=");
+        linker.push(&self.linker);
+        let arch = OsString::from(format!("--cfg=bpf_target_arch=\"{arch}\""));
+        let flags = [
+            linker,
+            "-Cdebuginfo=2".into(),
+            "-Clink-arg=--btf".into(),
+            arch,
+        ];
+        flags.join(OsStr::new("\x1f"))
+    }
+}
+
+impl Compiler {
+    /// Those on this machine, the preferred one first.
+    pub(crate) fn installed(root: &Path) -> Vec<Self> {
+        let mut compilers = vec![Self::Nightly, Self::Debian];
+        compilers.retain(|compiler| compiler.is_complete(root));
+        compilers
     }
 
     fn is_complete(self, root: &Path) -> bool {
@@ -47,22 +112,6 @@ impl Toolchain {
             Self::Nightly => nightly_has_rust_src(root),
             Self::Debian => debian_has_core(root),
         }
-    }
-
-    /// A command that runs this toolchain's `cargo <subcommand>` for the BPF target.
-    pub(crate) fn cargo(self, root: &Path, subcommand: &str) -> Command {
-        let mut command = match self {
-            Self::Nightly => {
-                let mut command = process::isolated("rustup", root);
-                command.args(["run", "nightly", "cargo", subcommand, "-Zbuild-std=core"]);
-                command
-            }
-            Self::Debian => debian_cargo(root, subcommand),
-        };
-        command.args(["--target", TARGET]);
-        // A wrapper in the user's configuration may know neither this compiler nor this target.
-        command.env("RUSTC_WRAPPER", "");
-        command
     }
 
     /// The major version of the LLVM whose bitcode this compiler writes: bpf-linker must be built with the same.

@@ -1,0 +1,140 @@
+//! What this machine is and what it lacks, as far as `setup` can tell.
+
+use std::{env, fs, path::Path};
+
+use anyhow::Result;
+
+use crate::{
+    linker, process,
+    toolchain::{Compiler, Toolchain},
+};
+
+/// A program that the tests or the build call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    /// Debian's package that has it.
+    pub(crate) package: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+/// All programs that are called by name, but for cargo, rustc and apt-get.
+pub(crate) const TOOLS: &[Tool] = &[
+    Tool {
+        program: "cc",
+        package: "gcc",
+        purpose: "links host programs",
+    },
+    Tool {
+        program: "bpftool",
+        package: "bpftool",
+        purpose: "loads the object, prints the maps",
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+        purpose: "network namespaces of the tests",
+    },
+    Tool {
+        program: "nft",
+        package: "nftables",
+        purpose: "the rules that packets must survive",
+    },
+    Tool {
+        program: "conntrack",
+        package: "conntrack",
+        purpose: "what conntrack saw",
+    },
+    Tool {
+        program: "ethtool",
+        package: "ethtool",
+        purpose: "offloads off on test links",
+    },
+];
+
+/// The facts on which `setup` decides.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) is_root: bool,
+    pub(crate) is_debian: bool,
+    pub(crate) missing_tools: Vec<&'static Tool>,
+    pub(crate) bpf: Bpf,
+    /// The standard library of the other architecture, where rustup has yet to fetch it.
+    pub(crate) missing_target: Option<&'static str>,
+}
+
+/// How far the way to a BPF object is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bpf {
+    Complete,
+    /// Debian's compiler is there, its bpf-linker is not.
+    NoLinker {
+        llvm_major: u32,
+        has_llvm_files: bool,
+    },
+    NoCompiler,
+}
+
+impl Machine {
+    pub(crate) fn look(root: &Path) -> Result<Self> {
+        Ok(Self {
+            is_root: is_root(),
+            is_debian: is_debian(),
+            missing_tools: TOOLS
+                .iter()
+                .filter(|tool| process::find(tool.program).is_none())
+                .collect(),
+            bpf: bpf(root)?,
+            missing_target: missing_target(root),
+        })
+    }
+}
+
+/// Whether this runs in CI, where nobody can be asked.
+pub(crate) fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| value == "true" || value == "1")
+}
+
+/// Whether this process may install packages and make network namespaces.
+pub(crate) fn is_root() -> bool {
+    // std has no geteuid; the owner of /proc/self is the effective user.
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+fn is_debian() -> bool {
+    fs::read_to_string("/etc/os-release")
+        .is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
+}
+
+fn bpf(root: &Path) -> Result<Bpf> {
+    if Toolchain::detect(root).is_ok() {
+        return Ok(Bpf::Complete);
+    }
+    if !Compiler::installed(root).contains(&Compiler::Debian) {
+        return Ok(Bpf::NoCompiler);
+    }
+    let llvm_major = Compiler::Debian.llvm_major(root)?;
+    Ok(Bpf::NoLinker {
+        llvm_major,
+        has_llvm_files: linker::llvm_prefix(llvm_major)
+            .join("bin/llvm-config")
+            .is_file(),
+    })
+}
+
+/// The other architecture that we support, for which the host programs are checked.
+pub(crate) fn cross_target() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "aarch64-unknown-linux-gnu"
+    } else {
+        "x86_64-unknown-linux-gnu"
+    }
+}
+
+fn missing_target(root: &Path) -> Option<&'static str> {
+    let list =
+        process::output(process::host("rustup", root).args(["target", "list", "--installed"]))
+            .ok()?;
+    (!list.lines().any(|line| line == cross_target())).then_some(cross_target())
+}
