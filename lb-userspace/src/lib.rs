@@ -1,6 +1,7 @@
 //! The load balancer's userspace: sources of Services → model → plan → tables → BPF maps.
 
 pub mod dataplane;
+pub mod input;
 pub mod model;
 pub mod object;
 pub mod tables;
