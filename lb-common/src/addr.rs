@@ -7,7 +7,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 address, octets in network order.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, Eq, PartialOrd, Ord)]
 #[repr(C, align(4))]
 pub struct Ip4 {
     /// As written: 10.96.0.1 is `[10, 96, 0, 1]`.
@@ -15,7 +15,7 @@ pub struct Ip4 {
 }
 
 /// An IPv6 address, octets in network order.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, Eq, PartialOrd, Ord)]
 #[repr(C, align(4))]
 pub struct Ip6 {
     /// As written, two octets for each group.
@@ -23,7 +23,7 @@ pub struct Ip6 {
 }
 
 /// An address family: what the packet path is generic over.
-pub trait Family: Copy + Eq + Ord + Default + fmt::Display + fmt::Debug + 'static {
+pub trait Family: bytemuck::Pod + Eq + Ord + Default + fmt::Display + fmt::Debug {
     /// Ethernet type of the family's packets, in host order.
     const ETHER_TYPE: u16;
     /// `AF_INET` or `AF_INET6`.
@@ -76,7 +76,7 @@ impl Family for Ip4 {
 
     #[inline(always)]
     fn word(&self, _: usize) -> u32 {
-        u32::from_ne_bytes(self.octets)
+        *bytemuck::must_cast_ref(self)
     }
 
     fn to_ip(self) -> IpAddr {
@@ -102,13 +102,7 @@ impl Family for Ip6 {
 
     #[inline(always)]
     fn word(&self, i: usize) -> u32 {
-        let o = &self.octets;
-        match i {
-            0 => u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
-            1 => u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
-            2 => u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
-            _ => u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
-        }
+        bytemuck::must_cast_ref::<Self, [u32; 4]>(self)[i & 3]
     }
 
     fn to_ip(self) -> IpAddr {
@@ -127,6 +121,21 @@ impl Family for Ip6 {
 
 macro_rules! show {
     ($($address:ident)*) => {$(
+        /// By words: on the BPF target a comparison of octets would load them one by one.
+        impl PartialEq for $address {
+            #[inline(always)]
+            fn eq(&self, other: &Self) -> bool {
+                let mut i = 0;
+                while i < Self::WORDS {
+                    if self.word(i) != other.word(i) {
+                        return false;
+                    }
+                    i += 1;
+                }
+                true
+            }
+        }
+
         impl fmt::Display for $address {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.to_ip().fmt(f)

@@ -5,9 +5,10 @@
 use crate::addr::Family;
 use crate::drops::DropReason;
 use crate::layout::{
-    Affinity, AffinityKey, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_LOCAL, Backend,
-    CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey,
-    FrontendInfo, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool,
+    Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
+    BACKEND_LOCAL, Backend, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_MAGLEV,
+    FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL,
+    Pool,
 };
 
 /// IP protocol number.
@@ -288,7 +289,7 @@ fn nat<A: Family, T: Tables<A>>(
     backend: &Backend<A>,
     outside: bool,
 ) -> Nat {
-    if request.arrival == Arrival::Socket {
+    if request.arrival == Arrival::Socket || backend.flags & BACKEND_HOST_NETWORK != 0 {
         return Nat::DestinationOnly;
     }
     if backend.address == request.flow.source {

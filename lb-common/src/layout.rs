@@ -25,6 +25,12 @@ pub struct Config {
     pub snat_ports: [u16; 2],
     /// Jiffies in a second.
     pub hz: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// This node's address for SNAT where the link that a packet leaves by has none.
+    pub node4: Ip4,
+    /// As `node4`.
+    pub node6: Ip6,
     /// Prefixes that pods have (`--cluster-cidr`, else the Node's podCIDRs).
     pub pods4: [Prefix<Ip4>; PREFIXES],
     /// Prefixes that ClusterIPs come from.
@@ -404,7 +410,7 @@ plain! {
     Ip6 = 16;
     Prefix<Ip4> = 4 + 4 + 4;
     Prefix<Ip6> = 16 + 16 + 4;
-    Config = 4 + 4 + 8 + 4 + 4 + 2 * PREFIXES * (12 + 36);
+    Config = 4 + 4 + 8 + 4 + 4 + 4 + 4 + 16 + 2 * PREFIXES * (12 + 36);
     FlowKey<Ip4> = 4 + 4 + 2 + 2 + 4;
     FlowKey<Ip6> = 16 + 16 + 2 + 2 + 4;
     Flow<Ip4> = 8 + 4 + 4 + 4 * 4 + 16;

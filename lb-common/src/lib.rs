@@ -17,6 +17,7 @@ pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod tcp;
+pub mod wire;
 
 pub use addr::{Family, Ip4, Ip6};
 pub use decide::{Decision, Tables, decide};

@@ -1,0 +1,48 @@
+//! Which programs are there? Entry points; each says where it sits and hands over.
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use lb_common::decide::Arrival;
+
+use crate::{live, packet::Tc, path};
+
+/// Ingress of a pod's host side: from a pod of this node.
+#[classifier]
+pub fn tc_pod_in(context: TcContext) -> i32 {
+    path::arriving(Tc::new(&context), Arrival::PodLink)
+}
+
+/// Egress of a pod's host side: toward a pod of this node.
+#[classifier]
+pub fn tc_pod_out(context: TcContext) -> i32 {
+    path::leaving(Tc::new(&context))
+}
+
+/// Ingress of an uplink: from another node or from outside.
+#[classifier]
+pub fn tc_uplink_in(context: TcContext) -> i32 {
+    path::arriving(Tc::new(&context), Arrival::Uplink)
+}
+
+/// Egress of an uplink: toward another node or outside.
+#[classifier]
+pub fn tc_uplink_out(context: TcContext) -> i32 {
+    path::leaving(Tc::new(&context))
+}
+
+/// Returns jiffies, low 32 bits, to userspace, which has no other way to ask (by test-run only).
+#[classifier]
+pub fn clock(_: TcContext) -> i32 {
+    live::now() as i32
+}
+
+/// Never reached: nothing in these programs panics, or linking fails.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: the verifier refuses an object in which this can be reached.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+/// What the kernel asks of programs that use GPL-only helpers.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 4] = *b"GPL\0";

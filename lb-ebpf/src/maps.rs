@@ -1,0 +1,235 @@
+//! Which maps are there? In the order in which a packet meets them; `lb_common::layout` says what
+//! is in them.
+
+use aya_ebpf::{
+    bindings::bpf_fib_lookup,
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    addr::{Family, Ip4, Ip6},
+    drops::{self, DropReason, Hook},
+    layout::{
+        Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FrontendInfo, FrontendKey,
+        FrontendRef, Link, RangeKey, Reservation, ServiceName,
+    },
+    limits,
+};
+
+/// The longest-prefix key's data: [`RangeKey`] without its length.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct RangeData<A> {
+    /// Id of the service port.
+    pub service_port: u32,
+    /// The network's address, or a source.
+    pub network: A,
+}
+
+const _: () = assert!(
+    size_of::<RangeKey<Ip4>>() == 4 + size_of::<RangeData<Ip4>>()
+        && size_of::<RangeKey<Ip6>>() == 4 + size_of::<RangeData<Ip6>>()
+);
+
+/// What the beginning of a flow needs besides the 512 bytes of a program's stack. A program is not
+/// interrupted by another of its kind on its CPU, so one for each CPU is enough.
+#[repr(C)]
+pub struct Scratch<A> {
+    /// The flow, as the client's packets see it.
+    pub flow: Flow<A>,
+    /// The replies' key.
+    pub reply_key: FlowKey<A>,
+    /// The flow, as replies see it.
+    pub reply: Flow<A>,
+    /// Who asks for a port.
+    pub holder: Reservation<A>,
+    /// A route look-up.
+    pub route: bpf_fib_lookup,
+}
+
+type Ranges<A> = LpmTrie<RangeData<A>, u32, { limits::RANGES as usize }>;
+type Flows<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
+type Frontends<A> = HashMap<FrontendKey<A>, FrontendRef, { limits::FRONTENDS as usize }>;
+type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
+type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
+type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { limits::AFFINITIES as usize }>;
+type Reservations<A> = HashMap<FlowKey<A>, Reservation<A>, { limits::RESERVATIONS as usize }>;
+type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
+
+#[btf_map(name = "config")]
+static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map(name = "flows4")]
+static FLOWS4: Flows<Ip4> = LruHashMap::new();
+#[btf_map(name = "flows6")]
+static FLOWS6: Flows<Ip6> = LruHashMap::new();
+#[btf_map(name = "frontends4")]
+static FRONTENDS4: Frontends<Ip4> = HashMap::new();
+#[btf_map(name = "frontends6")]
+static FRONTENDS6: Frontends<Ip6> = HashMap::new();
+#[btf_map(name = "frontend_info4")]
+static FRONTEND_INFO4: Infos<Ip4> = Array::new();
+#[btf_map(name = "frontend_info6")]
+static FRONTEND_INFO6: Infos<Ip6> = Array::new();
+#[btf_map(name = "nodes4")]
+static NODES4: Nodes<Ip4> = HashMap::new();
+#[btf_map(name = "nodes6")]
+static NODES6: Nodes<Ip6> = HashMap::new();
+#[btf_map(name = "ranges4")]
+static RANGES4: Ranges<Ip4> = LpmTrie::new();
+#[btf_map(name = "ranges6")]
+static RANGES6: Ranges<Ip6> = LpmTrie::new();
+#[btf_map(name = "affinity4")]
+static AFFINITY4: Affinities<Ip4> = LruHashMap::new();
+#[btf_map(name = "affinity6")]
+static AFFINITY6: Affinities<Ip6> = LruHashMap::new();
+#[btf_map(name = "slots")]
+static SLOTS: Array<u32, { limits::SLOTS as usize }> = Array::new();
+#[btf_map(name = "backends4")]
+static BACKENDS4: Backends<Ip4> = Array::new();
+#[btf_map(name = "backends6")]
+static BACKENDS6: Backends<Ip6> = Array::new();
+#[btf_map(name = "snat4")]
+static SNAT4: Reservations<Ip4> = HashMap::new();
+#[btf_map(name = "snat6")]
+static SNAT6: Reservations<Ip6> = HashMap::new();
+#[btf_map(name = "scratch4")]
+static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
+#[btf_map(name = "scratch6")]
+static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
+#[btf_map(name = "links")]
+static LINKS: HashMap<u32, Link, { limits::LINKS as usize }> = HashMap::new();
+#[btf_map(name = "drops")]
+static DROPS: PerCpuArray<u64, { drops::COUNTERS as usize }> = PerCpuArray::new();
+/// For people only; declared here so that every map comes from one object.
+#[btf_map(name = "services")]
+static SERVICES: HashMap<u32, ServiceName, { limits::SERVICE_PORTS as usize }> = HashMap::new();
+
+/// The maps of an address family, and its words in [`Config`].
+pub trait Maps: Family {
+    /// Map `flows4|6`.
+    fn flows() -> &'static Flows<Self>;
+    /// Map `frontends4|6`.
+    fn frontends() -> &'static Frontends<Self>;
+    /// Map `frontend_info4|6`.
+    fn infos() -> &'static Infos<Self>;
+    /// Map `nodes4|6`.
+    fn nodes() -> &'static Nodes<Self>;
+    /// Map `ranges4|6`.
+    fn ranges() -> &'static Ranges<Self>;
+    /// Map `affinity4|6`.
+    fn affinities() -> &'static Affinities<Self>;
+    /// Map `backends4|6`.
+    fn backends() -> &'static Backends<Self>;
+    /// Map `snat4|6`.
+    fn reservations() -> &'static Reservations<Self>;
+    /// This CPU's scratch memory; its content is whatever was left there.
+    fn scratch() -> Option<&'static mut Scratch<Self>>;
+    /// Whether a pod prefix contains the address.
+    fn is_pod(config: &Config, address: &Self) -> bool;
+    /// Whether a ServiceCIDR contains the address.
+    fn is_service(config: &Config, address: &Self) -> bool;
+    /// The address that SNAT gives packets leaving by a link.
+    fn snat_address(config: &Config, link: Option<&Link>) -> Self;
+}
+
+macro_rules! family {
+    ($family:ident, $flows:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
+     $affinities:ident $backends:ident $reservations:ident $scratch:ident, $pods:ident $services:ident
+     $node:ident $link:ident) => {
+        impl Maps for $family {
+            #[inline(always)]
+            fn flows() -> &'static Flows<Self> {
+                &$flows
+            }
+            #[inline(always)]
+            fn frontends() -> &'static Frontends<Self> {
+                &$frontends
+            }
+            #[inline(always)]
+            fn infos() -> &'static Infos<Self> {
+                &$infos
+            }
+            #[inline(always)]
+            fn nodes() -> &'static Nodes<Self> {
+                &$nodes
+            }
+            #[inline(always)]
+            fn ranges() -> &'static Ranges<Self> {
+                &$ranges
+            }
+            #[inline(always)]
+            fn affinities() -> &'static Affinities<Self> {
+                &$affinities
+            }
+            #[inline(always)]
+            fn backends() -> &'static Backends<Self> {
+                &$backends
+            }
+            #[inline(always)]
+            fn reservations() -> &'static Reservations<Self> {
+                &$reservations
+            }
+            #[inline(always)]
+            fn scratch() -> Option<&'static mut Scratch<Self>> {
+                // SAFETY: the element is this CPU's own and plain bytes; each path takes it once.
+                $scratch
+                    .get_ptr_mut(0)
+                    .map(|scratch| unsafe { &mut *scratch })
+            }
+            #[inline(always)]
+            fn is_pod(config: &Config, address: &Self) -> bool {
+                config.$pods.iter().any(|prefix| prefix.contains(address))
+            }
+            #[inline(always)]
+            fn is_service(config: &Config, address: &Self) -> bool {
+                config
+                    .$services
+                    .iter()
+                    .any(|prefix| prefix.contains(address))
+            }
+            #[inline(always)]
+            fn snat_address(config: &Config, link: Option<&Link>) -> Self {
+                match link {
+                    Some(link) if link.$link != Self::default() => link.$link,
+                    _ => config.$node,
+                }
+            }
+        }
+    };
+}
+family!(Ip4, FLOWS4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SCRATCH4,
+    pods4 services4 node4 address4);
+family!(Ip6, FLOWS6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SCRATCH6,
+    pods6 services6 node6 address6);
+
+/// Map `config`; none until userspace has written it.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG
+        .get(0)
+        .filter(|config| config.layout_version == limits::LAYOUT_VERSION)
+}
+
+/// Map `slots`.
+#[inline(always)]
+pub fn slot(index: u32) -> Option<u32> {
+    SLOTS.get(index).copied()
+}
+
+/// Map `links`.
+#[inline(always)]
+pub fn link(ifindex: u32) -> Option<&'static Link> {
+    // SAFETY: a link's element is replaced only when the link changes, and every field of a torn
+    // one is a value that the link had before or has after.
+    unsafe { LINKS.get(ifindex) }
+}
+
+/// Counts a drop or refusal.
+#[inline(always)]
+pub fn count(hook: Hook, reason: DropReason) {
+    if let Some(counter) = DROPS.get_ptr_mut(drops::counter(hook, reason)) {
+        // SAFETY: the element is this CPU's own, and programs are not preempted by others of
+        // their kind.
+        unsafe { *counter += 1 };
+    }
+}

@@ -1,0 +1,93 @@
+//! What can be done with a packet, whatever the hook? The path is written once against this trait;
+//! what a hook cannot do fails the build, not the packet.
+
+mod tc;
+
+use bytemuck::Pod;
+use lb_common::drops::{DropReason, Hook};
+
+pub use tc::Tc;
+
+/// What becomes of a packet at the end of the path.
+#[must_use]
+#[derive(Clone, Copy)]
+pub enum Verdict {
+    /// Goes on to whoever comes next, changed or not.
+    Pass,
+    /// Ends here.
+    Drop(DropReason),
+    /// Goes back out of the link that it came from.
+    Back,
+    /// Goes out of this link, to the neighbour that the routing table names.
+    Out(Route),
+}
+
+/// Where transit leaves.
+#[derive(Clone, Copy, Default)]
+pub struct Route {
+    /// Interface index.
+    pub link: u32,
+}
+
+/// How a changed packet changes the checksum of its transport header; sums as of
+/// [`lb_common::csum::difference`].
+#[derive(Clone, Copy)]
+pub struct ChecksumChange {
+    /// Where the checksum is, in bytes from the packet's start.
+    pub offset: usize,
+    /// Through the pseudo header.
+    pub addresses: u64,
+    /// Through the transport header itself.
+    pub ports: u64,
+    /// The checksum is UDP's, where zero means none.
+    pub udp: bool,
+    /// The addresses are IPv6.
+    pub ipv6: bool,
+}
+
+/// A packet at a hook. Offsets are in bytes from where the link-layer header begins.
+pub trait Packet {
+    /// The hook.
+    const HOOK: Hook;
+
+    /// Ethernet type of what follows the link-layer header, in host order.
+    fn ether_type(&self) -> u16;
+
+    /// Where the IP header begins.
+    fn ip_offset(&self) -> usize;
+
+    /// Index of the interface that the packet is at.
+    fn link(&self) -> u32;
+
+    /// Bytes in the packet.
+    fn length(&self) -> usize;
+
+    /// Whether the packet stands for several on the wire (GSO), so that its length says nothing
+    /// about theirs.
+    fn is_aggregate(&self) -> bool;
+
+    /// Makes the first bytes of the packet readable and writable in place, as many as headers
+    /// need; offsets stay.
+    fn pull(&mut self);
+
+    /// Reads at an offset; none if the packet (or what was pulled of it) ends before.
+    fn load<T: Pod>(&self, offset: usize) -> Option<T>;
+
+    /// Writes at an offset; none as with `load`.
+    #[must_use]
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// Adjusts the transport checksum, as whoever sends the packet needs it.
+    #[must_use]
+    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()>;
+
+    /// Looks up the route of a packet with these parameters.
+    ///
+    /// # Errors
+    /// The `BPF_FIB_LKUP_RET_*` code, or a negative error number.
+    fn look_up_route(&self, parameters: &mut aya_ebpf::bindings::bpf_fib_lookup)
+    -> Result<(), i64>;
+
+    /// Turns the verdict into the hook's own code, and counts what it drops.
+    fn finish(self, verdict: Verdict) -> i32;
+}

@@ -1,0 +1,190 @@
+//! A packet at traffic control: all raw pointers into socket buffers are here.
+
+use core::mem::size_of;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::{
+        bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_pull_data,
+    },
+    programs::TcContext,
+};
+use bytemuck::Pod;
+use lb_common::{csum, drops::Hook, wire::Ethernet};
+
+use super::{ChecksumChange, Packet, Verdict};
+use crate::{globals, maps};
+
+/// Headers are read and written in this many bytes at most: link layer, IPv6, TCP.
+const HEADERS: u32 = 14 + 40 + 20;
+
+/// A packet at ingress or egress of a device.
+pub struct Tc {
+    skb: *mut __sk_buff,
+}
+
+impl Tc {
+    /// The packet that the program was called with.
+    #[inline(always)]
+    pub fn new(context: &TcContext) -> Self {
+        Self {
+            skb: context.skb.skb,
+        }
+    }
+
+    /// Pointer to `T` at an offset, if the linear part of the packet contains it.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        // SAFETY: the kernel passes a valid context, whose packet bounds may be read at any time.
+        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let place = start + offset;
+        (place + size_of::<T>() <= end).then_some(place as *mut T)
+    }
+
+    /// Swaps sender and receiver of the Ethernet header.
+    #[inline(always)]
+    fn turn_around(&mut self) -> Option<()> {
+        if globals::ETHERNET_HEADER.load() == 0 {
+            return Some(());
+        }
+        let header: Ethernet = self.load(0)?;
+        let turned = Ethernet {
+            destination: header.source,
+            source: header.destination,
+            ..header
+        };
+        self.store(0, turned)
+    }
+}
+
+impl Packet for Tc {
+    const HOOK: Hook = Hook::Tc;
+
+    #[inline(always)]
+    fn ether_type(&self) -> u16 {
+        // SAFETY: field of a valid context.
+        u16::from_be(unsafe { (*self.skb).protocol } as u16)
+    }
+
+    #[inline(always)]
+    fn ip_offset(&self) -> usize {
+        globals::ETHERNET_HEADER.load() as usize
+    }
+
+    #[inline(always)]
+    fn link(&self) -> u32 {
+        // SAFETY: field of a valid context.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: field of a valid context.
+        unsafe { (*self.skb).len as usize }
+    }
+
+    #[inline(always)]
+    fn is_aggregate(&self) -> bool {
+        // SAFETY: field of a valid context. Kernel 5.7.
+        unsafe { (*self.skb).gso_size != 0 }
+    }
+
+    #[inline(always)]
+    fn pull(&mut self) {
+        // SAFETY: fields of a valid context; the helper takes any length up to the packet's.
+        unsafe {
+            let linear = (*self.skb).data_end - (*self.skb).data;
+            let wanted = if (*self.skb).len < HEADERS {
+                (*self.skb).len
+            } else {
+                HEADERS
+            };
+            if linear < wanted {
+                // A failure leaves the packet as it is; reading then says that it is too short.
+                bpf_skb_pull_data(self.skb, wanted);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn load<T: Pod>(&self, offset: usize) -> Option<T> {
+        // SAFETY: `at` checked the bounds, `T` is plain bytes, and the architectures that we build
+        // for read words at any address.
+        self.at::<T>(offset).map(|place| unsafe { *place })
+    }
+
+    #[inline(always)]
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
+        // SAFETY: as in `load`; the kernel makes the linear part ours before the program runs.
+        self.at::<T>(offset).map(|place| unsafe { *place = value })
+    }
+
+    #[inline(always)]
+    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()> {
+        let udp = if change.udp {
+            u64::from(BPF_F_MARK_MANGLED_0)
+        } else {
+            0
+        };
+        let family = if change.ipv6 {
+            globals::CHECKSUM_IPV6.load()
+        } else {
+            0
+        };
+        let pseudo = u64::from(BPF_F_PSEUDO_HDR) | udp | family;
+        let offset = change.offset as u32;
+        // The helper, not arithmetic of ours: it alone knows whether the checksum is still to be
+        // completed by the device, when it covers the addresses only.
+        // SAFETY: the helper checks the offset against the packet.
+        unsafe {
+            if change.ports != 0 {
+                let ports = u64::from(csum::fold(change.ports));
+                if bpf_l4_csum_replace(self.skb, offset, 0, ports, udp) != 0 {
+                    return None;
+                }
+            }
+            if change.addresses != 0 {
+                let addresses = u64::from(csum::fold(change.addresses));
+                if bpf_l4_csum_replace(self.skb, offset, 0, addresses, pseudo) != 0 {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn look_up_route(
+        &self,
+        parameters: &mut aya_ebpf::bindings::bpf_fib_lookup,
+    ) -> Result<(), i64> {
+        let size = size_of::<aya_ebpf::bindings::bpf_fib_lookup>() as i32;
+        // SAFETY: context and parameters are valid and of the size given. Kernel 4.18.
+        match unsafe { bpf_fib_lookup(self.skb.cast(), parameters, size, 0) } {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    #[inline(always)]
+    fn finish(mut self, verdict: Verdict) -> i32 {
+        match verdict {
+            // Never TC_ACT_OK, which would end the chain and skip the CNI's own programs.
+            Verdict::Pass => TC_ACT_UNSPEC,
+            Verdict::Drop(reason) => {
+                maps::count(Self::HOOK, reason);
+                TC_ACT_SHOT as i32
+            }
+            Verdict::Back => match self.turn_around() {
+                // SAFETY: the helper only notes where the packet shall go.
+                Some(()) => unsafe { bpf_redirect(self.link(), 0) as i32 },
+                None => TC_ACT_SHOT as i32,
+            },
+            Verdict::Out(route) => {
+                // The kernel finds (or asks for) the neighbour by itself. Kernel 5.10.
+                // SAFETY: no parameters means none are read.
+                unsafe { bpf_redirect_neigh(route.link, core::ptr::null_mut(), 0, 0) as i32 }
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What does the packet say? Addresses, ports and flags, or that it is none that we can serve.
+
+use aya_ebpf::bindings::bpf_fib_lookup;
+use lb_common::{
+    addr::{Family, Ip4, Ip6},
+    csum,
+    decide::{TCP, UDP},
+    layout::FlowKey,
+    wire::{FRAGMENT_OFFSET, Ipv4Header, Ipv6Header, MORE_FRAGMENTS, Ports, TcpHeader},
+};
+
+use crate::packet::Packet;
+
+/// Where the TCP header's flags are, from its start.
+const TCP_FLAGS: usize = 13;
+
+/// What the headers say, and where they are.
+pub struct Headers<A> {
+    /// Addresses, ports and protocol.
+    pub flow: FlowKey<A>,
+    /// Where the IP header begins.
+    pub ip: usize,
+    /// Where the transport header begins.
+    pub transport: usize,
+    /// Bytes from the IP header on.
+    pub length: u32,
+    /// Flags of the TCP header, as of `lb_common::tcp`; zero for other protocols.
+    pub tcp_flags: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+}
+
+/// The IP header.
+pub struct Network<A> {
+    /// Sender.
+    pub source: A,
+    /// Receiver.
+    pub destination: A,
+    /// Protocol of the transport header.
+    pub protocol: u8,
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Bytes of the header.
+    pub header: usize,
+    /// The packet is a fragment.
+    pub fragment: bool,
+}
+
+/// How a family's headers are read and written.
+pub trait Wire: Family {
+    /// Where the addresses are, from the IP header's start: source, then destination.
+    const ADDRESSES: usize;
+
+    /// Reads the IP header; none if it is cut off or contradicts itself.
+    fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>>;
+
+    /// Adds a change of what the header checksum covers to it, where there is one.
+    #[must_use]
+    fn change_header_checksum<P: Packet>(packet: &mut P, ip: usize, change: u64) -> Option<()>;
+
+    /// Counts the time to live down by one and keeps the header checksum right.
+    #[must_use]
+    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()>;
+
+    /// Fills in the addresses of a route look-up.
+    fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self);
+}
+
+/// Reads all headers; none if the packet is nothing that a frontend could be dialled with.
+#[inline(always)]
+pub fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
+    let ip = packet.ip_offset();
+    let network = A::network(packet, ip)?;
+    if network.fragment {
+        return None;
+    }
+    let transport = ip + network.header;
+    let mut flow = FlowKey {
+        source: network.source,
+        destination: network.destination,
+        protocol: network.protocol,
+        ..FlowKey::default()
+    };
+    let mut tcp_flags = 0;
+    if matches!(network.protocol, TCP | UDP) {
+        let ports: Ports = packet.load(transport)?;
+        flow.source_port = ports.source.get();
+        flow.destination_port = ports.destination.get();
+    }
+    if network.protocol == TCP {
+        tcp_flags = packet.load(transport + TCP_FLAGS)?;
+    }
+    let length = (packet.length() - ip) as u32;
+    Some(Headers {
+        flow,
+        ip,
+        transport,
+        length,
+        tcp_flags,
+        ttl: network.ttl,
+    })
+}
+
+/// Where the transport checksum is, from the transport header's start; none = there is none.
+#[inline(always)]
+pub const fn checksum_offset(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
+        UDP => Some(core::mem::offset_of!(lb_common::wire::UdpHeader, checksum)),
+        _ => None,
+    }
+}
+
+impl Wire for Ip4 {
+    const ADDRESSES: usize = core::mem::offset_of!(Ipv4Header, source);
+
+    #[inline(always)]
+    fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>> {
+        let header: Ipv4Header = packet.load(ip)?;
+        let words = header.version_length & 0x0f;
+        if header.version_length >> 4 != 4 || words < 5 {
+            return None;
+        }
+        Some(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol,
+            ttl: header.ttl,
+            header: usize::from(words) * 4,
+            fragment: header.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0,
+        })
+    }
+
+    #[inline(always)]
+    fn change_header_checksum<P: Packet>(packet: &mut P, ip: usize, change: u64) -> Option<()> {
+        let place = ip + core::mem::offset_of!(Ipv4Header, checksum);
+        let old: u16 = packet.load(place)?;
+        packet.store(place, csum::update(old, change))
+    }
+
+    #[inline(always)]
+    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()> {
+        packet.store(
+            headers.ip + core::mem::offset_of!(Ipv4Header, ttl),
+            headers.ttl - 1,
+        )?;
+        // The time to live is the first byte of its word.
+        let change = csum::difference(
+            u32::from(u16::from_ne_bytes([headers.ttl, 0])),
+            u32::from(u16::from_ne_bytes([headers.ttl - 1, 0])),
+        );
+        Self::change_header_checksum(packet, headers.ip, change)
+    }
+
+    #[inline(always)]
+    fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self) {
+        parameters.__bindgen_anon_3.ipv4_src = source.word(0);
+        parameters.__bindgen_anon_4.ipv4_dst = destination.word(0);
+    }
+}
+
+impl Wire for Ip6 {
+    const ADDRESSES: usize = core::mem::offset_of!(Ipv6Header, source);
+
+    #[inline(always)]
+    fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>> {
+        let header: Ipv6Header = packet.load(ip)?;
+        if header.version_class_flow.get() >> 28 != 6 {
+            return None;
+        }
+        Some(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.next_header,
+            ttl: header.hop_limit,
+            header: core::mem::size_of::<Ipv6Header>(),
+            fragment: false,
+        })
+    }
+
+    #[inline(always)]
+    fn change_header_checksum<P: Packet>(_: &mut P, _: usize, _: u64) -> Option<()> {
+        Some(())
+    }
+
+    #[inline(always)]
+    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()> {
+        packet.store(
+            headers.ip + core::mem::offset_of!(Ipv6Header, hop_limit),
+            headers.ttl - 1,
+        )
+    }
+
+    #[inline(always)]
+    fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self) {
+        let word = |address: &Self| [0, 1, 2, 3].map(|i| address.word(i));
+        parameters.__bindgen_anon_3.ipv6_src = word(source);
+        parameters.__bindgen_anon_4.ipv6_dst = word(destination);
+    }
+}
