@@ -20,6 +20,11 @@ pub(crate) fn cached(llvm_major: u32) -> Result<Option<PathBuf>> {
     Ok(program.is_file().then_some(program))
 }
 
+/// Debian's package of what bpf-linker is built with.
+pub(crate) fn llvm_package(llvm_major: u32) -> String {
+    format!("llvm-{llvm_major}-dev")
+}
+
 /// Where Debian keeps the files of that LLVM.
 pub(crate) fn llvm_prefix(llvm_major: u32) -> PathBuf {
     PathBuf::from(format!("/usr/lib/llvm-{llvm_major}"))

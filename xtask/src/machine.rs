@@ -18,13 +18,8 @@ pub(crate) struct Tool {
     pub(crate) purpose: &'static str,
 }
 
-/// All programs that are called by name, but for cargo, rustc and apt-get.
+/// All programs that are called by name, but for cargo, rustc, cc and apt-get, without which xtask is not built.
 pub(crate) const TOOLS: &[Tool] = &[
-    Tool {
-        program: "cc",
-        package: "gcc",
-        purpose: "links host programs",
-    },
     Tool {
         program: "bpftool",
         package: "bpftool",

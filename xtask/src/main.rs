@@ -9,6 +9,7 @@ mod digest;
 mod linker;
 mod lint;
 mod machine;
+mod mutate;
 mod paths;
 mod process;
 mod program;
@@ -42,6 +43,7 @@ enum Command {
     /// Check format, lints, who imports whom, and what must not be in the files
     Lint,
     Bench(bench::Arguments),
+    Mutate(mutate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +67,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(arguments) => return Ok(test::run(root, &arguments)),
         Command::Lint => return Ok(lint::run(root)),
         Command::Bench(arguments) => bench::run(root, &arguments)?,
+        Command::Mutate(arguments) => mutate::run(root, &arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

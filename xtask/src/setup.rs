@@ -100,13 +100,13 @@ fn plan(machine: &Machine) -> Vec<Step> {
             has_llvm_files,
         } => {
             if !has_llvm_files {
-                packages.extend(llvm_packages(llvm_major));
+                packages.push(linker::llvm_package(llvm_major));
             }
             linker = Some(Step::Linker { llvm_major });
         }
         Bpf::NoCompiler => {
             packages.extend(COMPILER_PACKAGES.iter().map(ToString::to_string));
-            packages.extend(llvm_packages(DEBIAN_LLVM_MAJOR));
+            packages.push(linker::llvm_package(DEBIAN_LLVM_MAJOR));
             linker = Some(Step::Linker {
                 llvm_major: DEBIAN_LLVM_MAJOR,
             });
@@ -118,16 +118,6 @@ fn plan(machine: &Machine) -> Vec<Step> {
         .chain(linker)
         .chain(machine.missing_target.map(Step::Target))
         .collect()
-}
-
-/// What bpf-linker is built with.
-fn llvm_packages(llvm_major: u32) -> [String; 4] {
-    [
-        format!("llvm-{llvm_major}-dev"),
-        format!("libpolly-{llvm_major}-dev"),
-        "libzstd-dev".to_owned(),
-        "zlib1g-dev".to_owned(),
-    ]
 }
 
 /// Does one step after the other, looking again after each: what a compiler needs is known once it is there.
@@ -296,7 +286,6 @@ mod tests {
             [Step::Linker { llvm_major: 22 }, Step::Target(target)]
         );
         for package in [
-            "gcc",
             "bpftool",
             "rustc-web",
             "libstd-rust-web-dev-bpf",

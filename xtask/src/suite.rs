@@ -12,11 +12,21 @@ use crate::{process, report::Outcome};
 /// The beginning of the line by which a test says that it could not run here.
 const SKIP: &str = "SKIP";
 
-/// Runs a `cargo test` command to its end, echoes what it prints and counts.
-///
-/// The output of tests that pass is read for their reasons to skip and not echoed.
-pub(crate) fn run(command: &mut Command) -> Result<Outcome> {
+/// Whether a person wants to read along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// What the tests print, but for the output of those that pass.
+    Lines,
+    /// The counts will do.
+    Nothing,
+}
+
+/// Runs a `cargo test` command to its end and counts; the output of passing tests is read for their reasons to skip.
+pub(crate) fn run(command: &mut Command, echo: Echo) -> Result<Outcome> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
+    if echo == Echo::Nothing {
+        command.stderr(Stdio::null());
+    }
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start `{}`", process::show(command)))?;
@@ -25,7 +35,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Outcome> {
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line.context("cannot read what the tests print")?;
         let line = String::from_utf8_lossy(&line);
-        if suite.read(&line) {
+        if suite.read(&line) && echo == Echo::Lines {
             println!("{line}");
         }
     }
@@ -34,7 +44,9 @@ pub(crate) fn run(command: &mut Command) -> Result<Outcome> {
         .with_context(|| format!("cannot wait for `{}`", process::show(command)))?;
     let mut outcome = suite.outcome;
     if !status.success() && outcome.failed == 0 {
-        eprintln!("`{}` failed: {status}", process::show(command));
+        if echo == Echo::Lines {
+            eprintln!("`{}` failed: {status}", process::show(command));
+        }
         outcome.failed = 1;
     }
     Ok(outcome)

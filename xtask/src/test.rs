@@ -13,7 +13,8 @@ use crate::{
     paths::Profile,
     process, program,
     report::{Outcome, Report},
-    setup, suite,
+    setup,
+    suite::{self, Echo},
 };
 
 /// Run all tests (the integration tests need root and make network namespaces)
@@ -48,7 +49,7 @@ fn unit(root: &Path, arguments: &Arguments) -> Result<Outcome> {
     let mut command = cargo_test(root);
     command.args(["--workspace", "--exclude", "lb-tests"]);
     libtest(&mut command, arguments);
-    suite::run(&mut command)
+    suite::run(&mut command, Echo::Lines)
 }
 
 /// The tests of `lb-tests`: packets, namespaces, the daemon.
@@ -61,7 +62,7 @@ fn integration(root: &Path, arguments: &Arguments) -> Result<Outcome> {
     command.args(["--package", "lb-tests"]);
     libtest(&mut command, arguments);
     program::point_to_products(&mut command, root, Profile::Dev);
-    suite::run(&mut command)
+    suite::run(&mut command, Echo::Lines)
 }
 
 fn cargo_test(root: &Path) -> Command {
