@@ -1,7 +1,13 @@
 //! Who holds the tables? The interface behind which the kernel's maps, memory and a faulty memory
 //! are the same thing.
 
-use crate::tables::{Op, Tables};
+mod faulty;
+mod memory;
+
+use crate::tables::{Capacities, Full, Op, Tables};
+
+pub use faulty::Faulty;
+pub use memory::Memory;
 
 /// Holder of the tables that programs read.
 pub trait Dataplane {
@@ -16,21 +22,19 @@ pub trait Dataplane {
     /// # Errors
     /// See [`DataplaneError`].
     fn read(&self) -> Result<Tables, DataplaneError>;
+
+    /// How much of everything it has room for.
+    fn capacities(&self) -> Capacities {
+        Capacities::default()
+    }
 }
 
 /// Why a map could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneError {
     /// The map has no room for another element.
-    #[error(
-        "map {map} is full ({capacity} elements): raise its size in the configuration file (`maps.{map}`)"
-    )]
-    Full {
-        /// Name of the map.
-        map: String,
-        /// Its size.
-        capacity: u32,
-    },
+    #[error(transparent)]
+    Full(#[from] Full),
     /// The kernel refused for another reason.
     #[error("map {map}: {action}: {source}")]
     Kernel {

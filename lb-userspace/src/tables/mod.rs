@@ -3,12 +3,27 @@
 //! `plan` returns [`Tables`], the kernel is read into them, `diff` compares them, golden tests and
 //! `lb get` print them, datapath tests load them.
 
+mod capacity;
+mod delta;
+mod diff;
+mod family;
+mod row;
+mod split;
+mod view;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::layout::{
     Backend, Config, FrontendInfo, FrontendKey, FrontendRef, RangeKey, ServiceName,
 };
+
+pub use capacity::{Capacities, FamilyCapacities, Full};
+pub use delta::{Owner, Part, TableDelta};
+pub use diff::{diff, diff_owner};
+pub use family::{FamilyMaps, PerFamily, is_of, prefix, truncate};
+pub use split::{service_of, split};
+pub use view::View;
 
 /// The content of the maps that userspace writes. Flows, reservations, affinity and links are not
 /// part of it: programs and the loader write those.
