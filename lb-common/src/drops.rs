@@ -3,8 +3,11 @@
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)*) => {
         /// Why a packet was dropped, or refused with an answer.
+        ///
+        /// As wide as a BPF register: LLVM masks a narrower one to its width also on paths where
+        /// there is none and the register holds a pointer, which the verifier refuses.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
+        #[repr(u64)]
         pub enum DropReason {
             $($(#[doc = $doc])+ $name,)*
         }

@@ -7,31 +7,31 @@ use crate::{live, packet::Tc, path};
 
 /// Ingress of a pod's host side: from a pod of this node.
 #[classifier]
-pub fn tc_pod_in(context: TcContext) -> i32 {
+pub(crate) fn tc_pod_in(context: TcContext) -> i32 {
     path::arriving(Tc::new(&context), Arrival::PodLink)
 }
 
 /// Egress of a pod's host side: toward a pod of this node.
 #[classifier]
-pub fn tc_pod_out(context: TcContext) -> i32 {
+pub(crate) fn tc_pod_out(context: TcContext) -> i32 {
     path::leaving(Tc::new(&context))
 }
 
 /// Ingress of an uplink: from another node or from outside.
 #[classifier]
-pub fn tc_uplink_in(context: TcContext) -> i32 {
+pub(crate) fn tc_uplink_in(context: TcContext) -> i32 {
     path::arriving(Tc::new(&context), Arrival::Uplink)
 }
 
 /// Egress of an uplink: toward another node or outside.
 #[classifier]
-pub fn tc_uplink_out(context: TcContext) -> i32 {
+pub(crate) fn tc_uplink_out(context: TcContext) -> i32 {
     path::leaving(Tc::new(&context))
 }
 
 /// Returns jiffies, low 32 bits, to userspace, which has no other way to ask (by test-run only).
 #[classifier]
-pub fn clock(_: TcContext) -> i32 {
+pub(crate) fn clock(_: TcContext) -> i32 {
     live::now() as i32
 }
 

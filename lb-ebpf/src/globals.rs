@@ -4,17 +4,17 @@ use aya_ebpf::Global;
 
 /// Bytes before the IP header: 14, or 0 on devices without Ethernet header.
 #[unsafe(no_mangle)]
-pub static ETHERNET_HEADER: Global<u32> = Global::new(14);
+pub(crate) static ETHERNET_HEADER: Global<u32> = Global::new(14);
 
 /// Cookie of the network namespace that is the node; 0 = every namespace.
 #[unsafe(no_mangle)]
-pub static NODE_COOKIE: Global<u64> = Global::new(0);
+pub(crate) static NODE_COOKIE: Global<u64> = Global::new(0);
 
 /// 1 = connected UDP sockets are served at the socket hook too.
 #[unsafe(no_mangle)]
-pub static SOCKET_CONNECTED_UDP: Global<u32> = Global::new(0);
+pub(crate) static SOCKET_CONNECTED_UDP: Global<u32> = Global::new(0);
 
 /// Flag of `bpf_l4_csum_replace` for IPv6 addresses: 128 from kernel 6.16 on, where the helper
 /// learned that an IPv6 header has no checksum of its own; 0 before.
 #[unsafe(no_mangle)]
-pub static CHECKSUM_IPV6: Global<u64> = Global::new(0);
+pub(crate) static CHECKSUM_IPV6: Global<u64> = Global::new(0);

@@ -12,7 +12,7 @@ use lb_common::{
 use crate::maps::{self, Maps, RangeData};
 
 /// The maps of one family.
-pub struct Live<A> {
+pub(crate) struct Live<A> {
     config: &'static Config,
     family: PhantomData<A>,
 }
@@ -20,7 +20,7 @@ pub struct Live<A> {
 impl<A: Maps> Live<A> {
     /// The maps, once userspace has written the configuration.
     #[inline(always)]
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         Some(Self {
             config: maps::config()?,
             family: PhantomData,
@@ -29,14 +29,14 @@ impl<A: Maps> Live<A> {
 
     /// Map `config`.
     #[inline(always)]
-    pub fn config(&self) -> &'static Config {
+    pub(crate) fn config(&self) -> &'static Config {
         self.config
     }
 }
 
 /// Jiffies, low 32 bits.
 #[inline(always)]
-pub fn now() -> u32 {
+pub(crate) fn now() -> u32 {
     // SAFETY: the helper only reads the clock. Kernel 5.5.
     unsafe { bpf_jiffies64() as u32 }
 }

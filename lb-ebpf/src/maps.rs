@@ -19,11 +19,11 @@ use lb_common::{
 /// The longest-prefix key's data: [`RangeKey`] without its length.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct RangeData<A> {
+pub(crate) struct RangeData<A> {
     /// Id of the service port.
-    pub service_port: u32,
+    pub(crate) service_port: u32,
     /// The network's address, or a source.
-    pub network: A,
+    pub(crate) network: A,
 }
 
 const _: () = assert!(
@@ -34,17 +34,26 @@ const _: () = assert!(
 /// What the beginning of a flow needs besides the 512 bytes of a program's stack. A program is not
 /// interrupted by another of its kind on its CPU, so one for each CPU is enough.
 #[repr(C)]
-pub struct Scratch<A> {
+pub(crate) struct Scratch<A> {
     /// The flow, as the client's packets see it.
-    pub flow: Flow<A>,
+    pub(crate) flow: Flow<A>,
     /// The replies' key.
-    pub reply_key: FlowKey<A>,
+    pub(crate) reply_key: FlowKey<A>,
     /// The flow, as replies see it.
-    pub reply: Flow<A>,
+    pub(crate) reply: Flow<A>,
     /// Who asks for a port.
-    pub holder: Reservation<A>,
+    pub(crate) holder: Reservation<A>,
     /// A route look-up.
-    pub route: bpf_fib_lookup,
+    pub(crate) route: bpf_fib_lookup,
+}
+
+/// How many refusals this CPU answered in this second.
+#[repr(C)]
+struct Pace {
+    /// Jiffies, low 32 bits, when the second began.
+    since: u32,
+    /// Refusals answered since.
+    answered: u32,
 }
 
 type Ranges<A> = LpmTrie<RangeData<A>, u32, { limits::RANGES as usize }>;
@@ -98,6 +107,8 @@ static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
 static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
 #[btf_map(name = "links")]
 static LINKS: HashMap<u32, Link, { limits::LINKS as usize }> = HashMap::new();
+#[btf_map(name = "refusals")]
+static REFUSALS: PerCpuArray<Pace, 1> = PerCpuArray::new();
 #[btf_map(name = "drops")]
 static DROPS: PerCpuArray<u64, { drops::COUNTERS as usize }> = PerCpuArray::new();
 /// For people only; declared here so that every map comes from one object.
@@ -105,7 +116,7 @@ static DROPS: PerCpuArray<u64, { drops::COUNTERS as usize }> = PerCpuArray::new(
 static SERVICES: HashMap<u32, ServiceName, { limits::SERVICE_PORTS as usize }> = HashMap::new();
 
 /// The maps of an address family, and its words in [`Config`].
-pub trait Maps: Family {
+pub(crate) trait Maps: Family {
     /// Map `flows4|6`.
     fn flows() -> &'static Flows<Self>;
     /// Map `frontends4|6`.
@@ -204,7 +215,7 @@ family!(Ip6, FLOWS6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6
 
 /// Map `config`; none until userspace has written it.
 #[inline(always)]
-pub fn config() -> Option<&'static Config> {
+pub(crate) fn config() -> Option<&'static Config> {
     CONFIG
         .get(0)
         .filter(|config| config.layout_version == limits::LAYOUT_VERSION)
@@ -212,13 +223,13 @@ pub fn config() -> Option<&'static Config> {
 
 /// Map `slots`.
 #[inline(always)]
-pub fn slot(index: u32) -> Option<u32> {
+pub(crate) fn slot(index: u32) -> Option<u32> {
     SLOTS.get(index).copied()
 }
 
 /// Map `links`.
 #[inline(always)]
-pub fn link(ifindex: u32) -> Option<&'static Link> {
+pub(crate) fn link(ifindex: u32) -> Option<&'static Link> {
     // SAFETY: a link's element is replaced only when the link changes, and every field of a torn
     // one is a value that the link had before or has after.
     unsafe { LINKS.get(ifindex) }
@@ -226,10 +237,28 @@ pub fn link(ifindex: u32) -> Option<&'static Link> {
 
 /// Counts a drop or refusal.
 #[inline(always)]
-pub fn count(hook: Hook, reason: DropReason) {
+pub(crate) fn count(hook: Hook, reason: DropReason) {
     if let Some(counter) = DROPS.get_ptr_mut(drops::counter(hook, reason)) {
         // SAFETY: the element is this CPU's own, and programs are not preempted by others of
         // their kind.
         unsafe { *counter += 1 };
     }
+}
+
+/// Whether this CPU may answer one more refusal in this second.
+#[inline(always)]
+pub(crate) fn may_refuse(now: u32, hz: u32) -> bool {
+    let Some(pace) = REFUSALS.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: as in `count`.
+    let pace = unsafe { &mut *pace };
+    if now.wrapping_sub(pace.since) >= hz {
+        *pace = Pace {
+            since: now,
+            answered: 0,
+        };
+    }
+    pace.answered += 1;
+    pace.answered <= limits::REFUSALS_PER_SECOND
 }

@@ -1,12 +1,16 @@
 //! What does the packet say? Addresses, ports and flags, or that it is none that we can serve.
 
 use aya_ebpf::bindings::bpf_fib_lookup;
+use bytemuck::Pod;
 use lb_common::{
     addr::{Family, Ip4, Ip6},
     csum,
     decide::{TCP, UDP},
     layout::FlowKey,
-    wire::{FRAGMENT_OFFSET, Ipv4Header, Ipv6Header, MORE_FRAGMENTS, Ports, TcpHeader},
+    wire::{
+        Be16, Be32, DONT_FRAGMENT, FRAGMENT_OFFSET, Ipv4Header, Ipv6Header, MORE_FRAGMENTS, Ports,
+        TcpHeader,
+    },
 };
 
 use crate::packet::Packet;
@@ -14,40 +18,43 @@ use crate::packet::Packet;
 /// Where the TCP header's flags are, from its start.
 const TCP_FLAGS: usize = 13;
 
+/// Time to live of packets of our own: what Linux gives its own.
+const OUR_TTL: u8 = 64;
+
 /// What the headers say, and where they are.
-pub struct Headers<A> {
+pub(crate) struct Headers<A> {
     /// Addresses, ports and protocol.
-    pub flow: FlowKey<A>,
+    pub(crate) flow: FlowKey<A>,
     /// Where the IP header begins.
-    pub ip: usize,
+    pub(crate) ip: usize,
     /// Where the transport header begins.
-    pub transport: usize,
+    pub(crate) transport: usize,
     /// Bytes from the IP header on.
-    pub length: u32,
+    pub(crate) length: u32,
     /// Flags of the TCP header, as of `lb_common::tcp`; zero for other protocols.
-    pub tcp_flags: u8,
+    pub(crate) tcp_flags: u8,
     /// Time to live, or hop limit.
-    pub ttl: u8,
+    pub(crate) ttl: u8,
 }
 
 /// The IP header.
-pub struct Network<A> {
+pub(crate) struct Network<A> {
     /// Sender.
-    pub source: A,
+    pub(crate) source: A,
     /// Receiver.
-    pub destination: A,
+    pub(crate) destination: A,
     /// Protocol of the transport header.
-    pub protocol: u8,
+    pub(crate) protocol: u8,
     /// Time to live, or hop limit.
-    pub ttl: u8,
+    pub(crate) ttl: u8,
     /// Bytes of the header.
-    pub header: usize,
+    pub(crate) header: usize,
     /// The packet is a fragment.
-    pub fragment: bool,
+    pub(crate) fragment: bool,
 }
 
 /// How a family's headers are read and written.
-pub trait Wire: Family {
+pub(crate) trait Wire: Family {
     /// Where the addresses are, from the IP header's start: source, then destination.
     const ADDRESSES: usize;
 
@@ -62,13 +69,25 @@ pub trait Wire: Family {
     #[must_use]
     fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()>;
 
+    /// The family's IP header.
+    type Header: Pod;
+
+    /// Type and code of the ICMP error that says that a port is unreachable.
+    const PORT_UNREACHABLE: [u8; 2];
+
+    /// A header of our own, checksum included, for a payload of so many bytes.
+    fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Self::Header;
+
+    /// What the pseudo header adds to the checksum of the family's ICMP.
+    fn icmp_pseudo(source: &Self, destination: &Self, payload: u16) -> u64;
+
     /// Fills in the addresses of a route look-up.
     fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self);
 }
 
 /// Reads all headers; none if the packet is nothing that a frontend could be dialled with.
 #[inline(always)]
-pub fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
+pub(crate) fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
     let ip = packet.ip_offset();
     let network = A::network(packet, ip)?;
     if network.fragment {
@@ -103,12 +122,24 @@ pub fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
 
 /// Where the transport checksum is, from the transport header's start; none = there is none.
 #[inline(always)]
-pub const fn checksum_offset(protocol: u8) -> Option<usize> {
+pub(crate) const fn checksum_offset(protocol: u8) -> Option<usize> {
     match protocol {
         TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
         UDP => Some(core::mem::offset_of!(lb_common::wire::UdpHeader, checksum)),
         _ => None,
     }
+}
+
+/// What the pseudo header adds to a transport checksum.
+#[inline(always)]
+pub(crate) fn pseudo<A: Family>(source: &A, destination: &A, protocol: u8, payload: u16) -> u64 {
+    let mut sum = u64::from(u16::from(protocol).to_be()) + u64::from(payload.to_be());
+    let mut i = 0;
+    while i < A::WORDS {
+        sum += u64::from(source.word(i)) + u64::from(destination.word(i));
+        i += 1;
+    }
+    sum
 }
 
 impl Wire for Ip4 {
@@ -152,6 +183,36 @@ impl Wire for Ip4 {
         Self::change_header_checksum(packet, headers.ip, change)
     }
 
+    type Header = Ipv4Header;
+
+    /// RFC 792.
+    const PORT_UNREACHABLE: [u8; 2] = [3, 3];
+
+    #[inline(always)]
+    fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Ipv4Header {
+        let header = Ipv4Header {
+            version_length: 0x45,
+            total_length: Be16::new(size_of::<Ipv4Header>() as u16 + payload),
+            fragment: Be16::new(DONT_FRAGMENT),
+            ttl: OUR_TTL,
+            protocol,
+            source,
+            destination,
+            ..Ipv4Header::default()
+        };
+        let words: [u32; 5] = bytemuck::must_cast(header);
+        let sum = words.iter().fold(0, |sum, &word| sum + u64::from(word));
+        Ipv4Header {
+            checksum: !csum::fold(sum),
+            ..header
+        }
+    }
+
+    #[inline(always)]
+    fn icmp_pseudo(_: &Self, _: &Self, _: u16) -> u64 {
+        0
+    }
+
     #[inline(always)]
     fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self) {
         parameters.__bindgen_anon_3.ipv4_src = source.word(0);
@@ -189,6 +250,28 @@ impl Wire for Ip6 {
             headers.ip + core::mem::offset_of!(Ipv6Header, hop_limit),
             headers.ttl - 1,
         )
+    }
+
+    type Header = Ipv6Header;
+
+    /// RFC 4443.
+    const PORT_UNREACHABLE: [u8; 2] = [1, 4];
+
+    #[inline(always)]
+    fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Ipv6Header {
+        Ipv6Header {
+            version_class_flow: Be32::new(6 << 28),
+            payload_length: Be16::new(payload),
+            next_header: protocol,
+            hop_limit: OUR_TTL,
+            source,
+            destination,
+        }
+    }
+
+    #[inline(always)]
+    fn icmp_pseudo(source: &Self, destination: &Self, payload: u16) -> u64 {
+        pseudo(source, destination, Self::ICMP, payload)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use crate::{
     maps::Maps,
     packet::{Packet, Verdict},
     parse::{Headers, Wire, parse},
-    refuse,
+    refuse::refuse,
     rewrite::rewrite,
     track,
     transit::{self, Way},
@@ -22,7 +22,7 @@ use crate::{
 
 /// A packet that enters the node: from a client toward a frontend, or a reply of transit.
 #[inline(always)]
-pub fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
+pub(crate) fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
     packet.pull();
     match packet.ether_type() {
         Ip4::ETHER_TYPE => enter::<Ip4, P>(packet, arrival),
@@ -33,7 +33,7 @@ pub fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
 
 /// A packet that leaves the node: a reply toward the client gets the frontend's address back.
 #[inline(always)]
-pub fn leaving<P: Packet>(mut packet: P) -> i32 {
+pub(crate) fn leaving<P: Packet>(mut packet: P) -> i32 {
     packet.pull();
     match packet.ether_type() {
         Ip4::ETHER_TYPE => leave::<Ip4, P>(packet),
@@ -145,7 +145,7 @@ fn begin<A: Wire + Maps, P: Packet>(
     let forward = match decide(&live, &request, draw) {
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
-        Decision::Refuse(reason) => return refuse::refuse(packet, headers, reason),
+        Decision::Refuse(reason) => return refuse(packet, headers, live.config().hz, reason),
         Decision::Forward(forward) => forward,
     };
     match track::begin(packet, &live, headers, &forward, draw) {

@@ -15,7 +15,7 @@ use crate::{
 /// Writes the flow's addresses and ports into the packet; none if the kernel refused.
 #[inline(always)]
 #[must_use]
-pub fn rewrite<A: Wire, P: Packet>(
+pub(crate) fn rewrite<A: Wire, P: Packet>(
     packet: &mut P,
     headers: &Headers<A>,
     flow: &Flow<A>,

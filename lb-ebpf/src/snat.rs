@@ -21,7 +21,7 @@ const BPF_NOEXIST: u64 = 1;
 /// # Errors
 /// None of the candidates is free.
 #[inline(always)]
-pub fn reserve<A: Maps>(
+pub(crate) fn reserve<A: Maps>(
     key: &FlowKey<A>,
     scratch: &mut Scratch<A>,
     config: &Config,

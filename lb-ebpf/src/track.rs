@@ -26,7 +26,7 @@ const QUIET: u32 = 256;
 
 /// The packet's flow.
 #[inline(always)]
-pub fn find<A: Maps>(key: &FlowKey<A>) -> Option<&'static mut Flow<A>> {
+pub(crate) fn find<A: Maps>(key: &FlowKey<A>) -> Option<&'static mut Flow<A>> {
     // SAFETY: programs on several CPUs may hold the element at once; each field is a word that is
     // read or written whole, and counters may lose an increment, as their documentation says.
     A::flows()
@@ -36,7 +36,7 @@ pub fn find<A: Maps>(key: &FlowKey<A>) -> Option<&'static mut Flow<A>> {
 
 /// Takes note of a packet.
 #[inline(always)]
-pub fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) {
+pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) {
     let now = now();
     let quiet = now.wrapping_sub(flow.last_seen);
     flow.last_seen = now;
@@ -65,7 +65,7 @@ fn keep_other_direction<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) {
 /// # Errors
 /// No route, no free port, no room.
 #[inline(always)]
-pub fn begin<A: Wire + Maps, P: Packet>(
+pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     packet: &P,
     live: &Live<A>,
     headers: &Headers<A>,

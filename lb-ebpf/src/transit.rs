@@ -14,7 +14,7 @@ use crate::{
 
 /// Who carries a packet on.
 #[derive(Clone, Copy)]
-pub enum Way {
+pub(crate) enum Way {
     /// We do, out of this link.
     Out(Route),
     /// The node's own stack: the destination is its own.
@@ -26,7 +26,7 @@ pub enum Way {
 /// # Errors
 /// No route, time to live spent, or too big for the link.
 #[inline(always)]
-pub fn way<A: Wire + Maps, P: Packet>(
+pub(crate) fn way<A: Wire + Maps, P: Packet>(
     packet: &P,
     headers: &Headers<A>,
     destination: &A,

@@ -6,12 +6,12 @@ mod tc;
 use bytemuck::Pod;
 use lb_common::drops::{DropReason, Hook};
 
-pub use tc::Tc;
+pub(crate) use tc::Tc;
 
 /// What becomes of a packet at the end of the path.
 #[must_use]
 #[derive(Clone, Copy)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Goes on to whoever comes next, changed or not.
     Pass,
     /// Ends here.
@@ -24,29 +24,29 @@ pub enum Verdict {
 
 /// Where transit leaves.
 #[derive(Clone, Copy, Default)]
-pub struct Route {
+pub(crate) struct Route {
     /// Interface index.
-    pub link: u32,
+    pub(crate) link: u32,
 }
 
 /// How a changed packet changes the checksum of its transport header; sums as of
 /// [`lb_common::csum::difference`].
 #[derive(Clone, Copy)]
-pub struct ChecksumChange {
+pub(crate) struct ChecksumChange {
     /// Where the checksum is, in bytes from the packet's start.
-    pub offset: usize,
+    pub(crate) offset: usize,
     /// Through the pseudo header.
-    pub addresses: u64,
+    pub(crate) addresses: u64,
     /// Through the transport header itself.
-    pub ports: u64,
+    pub(crate) ports: u64,
     /// The checksum is UDP's, where zero means none.
-    pub udp: bool,
+    pub(crate) udp: bool,
     /// The addresses are IPv6.
-    pub ipv6: bool,
+    pub(crate) ipv6: bool,
 }
 
 /// A packet at a hook. Offsets are in bytes from where the link-layer header begins.
-pub trait Packet {
+pub(crate) trait Packet {
     /// The hook.
     const HOOK: Hook;
 
@@ -76,6 +76,10 @@ pub trait Packet {
     /// Writes at an offset; none as with `load`.
     #[must_use]
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
+
+    /// Cuts the packet to this length, or lengthens it; what is new is undefined.
+    #[must_use]
+    fn resize(&mut self, length: usize) -> Option<()>;
 
     /// Adjusts the transport checksum, as whoever sends the packet needs it.
     #[must_use]

@@ -5,7 +5,8 @@ use core::mem::size_of;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::{
-        bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_pull_data,
+        bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
+        bpf_skb_pull_data,
     },
     programs::TcContext,
 };
@@ -19,14 +20,14 @@ use crate::{globals, maps};
 const HEADERS: u32 = 14 + 40 + 20;
 
 /// A packet at ingress or egress of a device.
-pub struct Tc {
+pub(crate) struct Tc {
     skb: *mut __sk_buff,
 }
 
 impl Tc {
     /// The packet that the program was called with.
     #[inline(always)]
-    pub fn new(context: &TcContext) -> Self {
+    pub(crate) fn new(context: &TcContext) -> Self {
         Self {
             skb: context.skb.skb,
         }
@@ -117,6 +118,13 @@ impl Packet for Tc {
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
         // SAFETY: as in `load`; the kernel makes the linear part ours before the program runs.
         self.at::<T>(offset).map(|place| unsafe { *place = value })
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: usize) -> Option<()> {
+        // SAFETY: the helper checks the length. It also makes the whole packet linear.
+        let done = unsafe { bpf_skb_change_tail(self.skb, length as u32, 0) };
+        (done == 0).then_some(())
     }
 
     #[inline(always)]
