@@ -323,6 +323,8 @@ pub struct Link {
 pub const LINK_UPLINK: u32 = 1;
 /// Leads to a pod.
 pub const LINK_POD: u32 = 2;
+/// Runs our XDP program natively, so it also takes frames that XDP redirects to it.
+pub const LINK_XDP: u32 = 4;
 
 /// Map `services`, by id: names, for people; no program reads it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

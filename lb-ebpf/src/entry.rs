@@ -1,9 +1,16 @@
 //! Which programs are there? Entry points; each says where it sits and hands over.
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
 use lb_common::decide::Arrival;
 
-use crate::{live, packet::Tc, path};
+use crate::{
+    live,
+    packet::{Tc, Xdp},
+    path,
+};
 
 /// Ingress of a pod's host side: from a pod of this node.
 #[classifier]
@@ -27,6 +34,12 @@ pub(crate) fn tc_uplink_in(context: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn tc_uplink_out(context: TcContext) -> i32 {
     path::leaving(Tc::new(&context))
+}
+
+/// Receive path of an uplink: from another node or from outside, before there is a socket buffer.
+#[xdp]
+pub(crate) fn xdp_uplink(context: XdpContext) -> u32 {
+    path::arriving(Xdp::new(&context), Arrival::Uplink) as u32
 }
 
 /// Returns jiffies, low 32 bits, to userspace, which has no other way to ask (by test-run only).

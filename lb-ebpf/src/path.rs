@@ -117,6 +117,7 @@ fn go_on<A: Wire + Maps, P: Packet>(
         return translate(packet, headers, flow, None);
     }
     match transit::way(packet, headers, &flow.destination) {
+        Ok(Way::NextHook) => Verdict::Pass,
         Ok(way) => {
             track::touch(headers, flow);
             translate(packet, headers, flow, Some(way))
@@ -149,6 +150,7 @@ fn begin<A: Wire + Maps, P: Packet>(
         Decision::Forward(forward) => forward,
     };
     match track::begin(packet, &live, headers, &forward, draw) {
+        Ok((_, Some(Way::NextHook))) => Verdict::Pass,
         Ok((flow, way)) => translate(packet, headers, flow, way),
         Err(reason) => Verdict::Drop(reason),
     }
@@ -171,8 +173,7 @@ fn translate<A: Wire, P: Packet>(
     }
     match way {
         Some(Way::Out(route)) => Verdict::Out(route),
-        Some(Way::Stack) => Verdict::Pass,
         None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
-        None => Verdict::Pass,
+        _ => Verdict::Pass,
     }
 }

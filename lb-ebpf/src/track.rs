@@ -60,7 +60,8 @@ fn keep_other_direction<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) {
     }
 }
 
-/// Enters both directions of a new flow. The second result is the way of transit.
+/// Enters both directions of a new flow, unless the next hook shall do that. The second result is
+/// the way of transit.
 ///
 /// # Errors
 /// No route, no free port, no room.
@@ -102,6 +103,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
             let link = match to {
                 Way::Out(route) => maps::link(route.link),
                 Way::Stack => None,
+                Way::NextHook => return Ok((&scratch.flow, Some(to))),
             };
             scratch.flow.source = A::snat_address(live.config(), link);
             way = Some(to);

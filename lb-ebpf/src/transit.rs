@@ -19,6 +19,8 @@ pub(crate) enum Way {
     Out(Route),
     /// The node's own stack: the destination is its own.
     Stack,
+    /// A later hook, which can do more.
+    NextHook,
 }
 
 /// The way to a destination.
@@ -41,14 +43,16 @@ pub(crate) fn way<A: Wire + Maps, P: Packet>(
     parameters.l4_protocol = headers.flow.protocol;
     parameters.ifindex = packet.link();
     A::route_between(parameters, &headers.flow.source, destination);
-    match packet.look_up_route(parameters) {
-        Ok(()) => {}
-        // The kernel asks for the neighbour while it holds the packet.
-        Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) => {}
+    let neighbour_known = match packet.look_up_route(parameters) {
+        Ok(()) => true,
+        Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) => false,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) => return Ok(Way::Stack),
         Err(_) => return Err(DropReason::NoRoute),
-    }
+    };
     let link = parameters.ifindex;
+    if !P::can_send(link, neighbour_known) {
+        return Ok(Way::NextHook);
+    }
     if let Some(properties) = maps::link(link)
         && properties.mtu != 0
         && headers.length > properties.mtu
@@ -56,5 +60,8 @@ pub(crate) fn way<A: Wire + Maps, P: Packet>(
     {
         return Err(DropReason::TooBig);
     }
-    Ok(Way::Out(Route { link }))
+    Ok(Way::Out(Route {
+        link,
+        ethernet: [parameters.smac, parameters.dmac],
+    }))
 }

@@ -2,11 +2,13 @@
 //! what a hook cannot do fails the build, not the packet.
 
 mod tc;
+mod xdp;
 
 use bytemuck::Pod;
 use lb_common::drops::{DropReason, Hook};
 
 pub(crate) use tc::Tc;
+pub(crate) use xdp::Xdp;
 
 /// What becomes of a packet at the end of the path.
 #[must_use]
@@ -27,6 +29,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Route {
     /// Interface index.
     pub(crate) link: u32,
+    /// Sender's and receiver's link-layer address; zeros where the kernel will find them.
+    pub(crate) ethernet: [[u8; 6]; 2],
 }
 
 /// How a changed packet changes the checksum of its transport header; sums as of
@@ -91,6 +95,10 @@ pub(crate) trait Packet {
     /// The `BPF_FIB_LKUP_RET_*` code, or a negative error number.
     fn look_up_route(&self, parameters: &mut aya_ebpf::bindings::bpf_fib_lookup)
     -> Result<(), i64>;
+
+    /// Whether this hook can send packets out of a link; if not, they are left to the next hook,
+    /// unchanged and before anything is written about them.
+    fn can_send(link: u32, neighbour_known: bool) -> bool;
 
     /// Turns the verdict into the hook's own code, and counts what it drops.
     fn finish(self, verdict: Verdict) -> i32;

@@ -175,6 +175,12 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
+    fn can_send(_: u32, _: bool) -> bool {
+        // The kernel asks for a neighbour that is not known while it holds the packet.
+        true
+    }
+
+    #[inline(always)]
     fn finish(mut self, verdict: Verdict) -> i32 {
         match verdict {
             // Never TC_ACT_OK, which would end the chain and skip the CNI's own programs.

@@ -1,0 +1,176 @@
+//! A packet at the driver's receive path: all raw pointers into XDP buffers are here.
+
+use aya_ebpf::{
+    bindings::{
+        bpf_fib_lookup as FibLookup,
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
+        xdp_md,
+    },
+    helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_tail},
+    programs::XdpContext,
+};
+use bytemuck::Pod;
+use lb_common::{csum, drops::Hook, layout::LINK_XDP, wire::Ethernet};
+
+use super::{ChecksumChange, Packet, Route, Verdict};
+use crate::maps;
+
+/// A frame as the driver received it.
+pub(crate) struct Xdp {
+    frame: *mut xdp_md,
+}
+
+impl Xdp {
+    /// The frame that the program was called with.
+    #[inline(always)]
+    pub(crate) fn new(context: &XdpContext) -> Self {
+        Self { frame: context.ctx }
+    }
+
+    /// Pointer to `T` at an offset, if the frame's first buffer contains it.
+    #[inline(always)]
+    fn at<T>(&self, offset: usize) -> Option<*mut T> {
+        // SAFETY: the kernel passes a valid context, whose packet bounds may be read at any time.
+        let (start, end) =
+            unsafe { ((*self.frame).data as usize, (*self.frame).data_end as usize) };
+        let place = start + offset;
+        (place + size_of::<T>() <= end).then_some(place as *mut T)
+    }
+
+    /// Sends the frame along a route, with the link-layer addresses that the look-up found.
+    #[inline(always)]
+    fn send(&mut self, route: &Route) -> u32 {
+        let [source, destination] = route.ethernet;
+        let header = self.load::<Ethernet>(0).map(|old| Ethernet {
+            destination,
+            source,
+            ..old
+        });
+        let Some(header) = header else {
+            return XDP_DROP;
+        };
+        if self.store(0, header).is_none() {
+            return XDP_DROP;
+        }
+        if route.link == self.link() {
+            return XDP_TX;
+        }
+        // SAFETY: the helper only notes where the frame shall go.
+        unsafe { bpf_redirect(route.link, 0) as u32 }
+    }
+
+    /// Sends the frame back to where it came from.
+    #[inline(always)]
+    fn turn_around(&mut self) -> u32 {
+        match self.load::<Ethernet>(0) {
+            Some(old) => self.send(&Route {
+                link: self.link(),
+                ethernet: [old.destination, old.source],
+            }),
+            None => XDP_DROP,
+        }
+    }
+}
+
+impl Packet for Xdp {
+    const HOOK: Hook = Hook::Xdp;
+
+    #[inline(always)]
+    fn ether_type(&self) -> u16 {
+        // A VLAN tag is none of the families' types: such frames are left to traffic control.
+        self.load::<Ethernet>(0)
+            .map_or(0, |header| header.ether_type.get())
+    }
+
+    #[inline(always)]
+    fn ip_offset(&self) -> usize {
+        size_of::<Ethernet>()
+    }
+
+    #[inline(always)]
+    fn link(&self) -> u32 {
+        // SAFETY: field of a valid context.
+        unsafe { (*self.frame).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: fields of a valid context.
+        let length = unsafe { (*self.frame).data_end as usize - (*self.frame).data as usize };
+        // Hidden, or LLVM folds it into sums in which the verifier sees arithmetic on a pointer.
+        core::hint::black_box(length)
+    }
+
+    #[inline(always)]
+    fn is_aggregate(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn pull(&mut self) {}
+
+    #[inline(always)]
+    fn load<T: Pod>(&self, offset: usize) -> Option<T> {
+        // SAFETY: `at` checked the bounds, `T` is plain bytes, and the architectures that we build
+        // for read words at any address.
+        self.at::<T>(offset).map(|place| unsafe { *place })
+    }
+
+    #[inline(always)]
+    fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()> {
+        // SAFETY: as in `load`; the frame is ours alone.
+        self.at::<T>(offset).map(|place| unsafe { *place = value })
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: usize) -> Option<()> {
+        let change = length as i32 - self.length() as i32;
+        // SAFETY: the helper checks the length. Kernel 5.8 for more than there is.
+        (unsafe { bpf_xdp_adjust_tail(self.frame, change) } == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()> {
+        let old: u16 = self.load(change.offset)?;
+        if change.udp && old == 0 {
+            return Some(());
+        }
+        let new = csum::update(old, change.addresses + change.ports);
+        // A UDP checksum that comes out as zero is sent as all ones (RFC 768).
+        self.store(
+            change.offset,
+            if change.udp && new == 0 { 0xffff } else { new },
+        )
+    }
+
+    #[inline(always)]
+    fn look_up_route(&self, parameters: &mut FibLookup) -> Result<(), i64> {
+        let size = size_of::<FibLookup>() as i32;
+        // SAFETY: context and parameters are valid and of the size given. Kernel 4.18.
+        match unsafe { bpf_fib_lookup(self.frame.cast(), parameters, size, 0) } {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    #[inline(always)]
+    fn can_send(link: u32, neighbour_known: bool) -> bool {
+        // A device that runs XDP itself takes frames from others; a tunnel or a device without
+        // native XDP would lose them.
+        neighbour_known && maps::link(link).is_some_and(|link| link.flags & LINK_XDP != 0)
+    }
+
+    #[inline(always)]
+    fn finish(mut self, verdict: Verdict) -> i32 {
+        let action = match verdict {
+            Verdict::Pass => XDP_PASS,
+            Verdict::Drop(reason) => {
+                maps::count(Self::HOOK, reason);
+                XDP_DROP
+            }
+            Verdict::Back => self.turn_around(),
+            Verdict::Out(route) => self.send(&route),
+        };
+        action as i32
+    }
+}
