@@ -51,6 +51,8 @@ pub enum Arrival {
     Uplink,
     /// From a socket of this node, before there was a packet.
     Socket,
+    /// From a socket of a pod, whose address nobody knows yet.
+    PodSocket,
     /// Nobody knows (a question without a packet): the source address must tell.
     Unknown,
 }
@@ -131,6 +133,10 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
         Ok(None) => return without_frontend(tables, request.flow),
         Err(Torn) => return Decision::Drop(DropReason::Inconsistent),
     };
+    if request.arrival == Arrival::PodSocket && depends_on_source(info) {
+        // Left to traffic control, which sees the pod's address.
+        return Decision::Pass;
+    }
     let source = &request.flow.source;
     if info.flags & FRONTEND_SOURCE_RANGES != 0 && !tables.admits(info.service_port, source) {
         return Decision::Drop(DropReason::SourceRange);
@@ -168,6 +174,12 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
     })
 }
 
+/// Whether the frontend asks for the client's address.
+#[inline(always)]
+const fn depends_on_source<A>(info: &FrontendInfo<A>) -> bool {
+    info.affinity_seconds != 0 || info.flags & FRONTEND_SOURCE_RANGES != 0
+}
+
 /// Who a source is: by the link where that is known, else by its address.
 #[inline(always)]
 pub fn source_class<A: Family, T: Tables<A>>(
@@ -176,7 +188,7 @@ pub fn source_class<A: Family, T: Tables<A>>(
     arrival: Arrival,
 ) -> SourceClass {
     match arrival {
-        Arrival::PodLink => SourceClass::Pod,
+        Arrival::PodLink | Arrival::PodSocket => SourceClass::Pod,
         Arrival::Socket => SourceClass::Node,
         Arrival::Uplink | Arrival::Unknown => {
             if tables.is_node(source) {
@@ -289,7 +301,8 @@ fn nat<A: Family, T: Tables<A>>(
     backend: &Backend<A>,
     outside: bool,
 ) -> Nat {
-    if request.arrival == Arrival::Socket || backend.flags & BACKEND_HOST_NETWORK != 0 {
+    let before_any_packet = matches!(request.arrival, Arrival::Socket | Arrival::PodSocket);
+    if before_any_packet || backend.flags & BACKEND_HOST_NETWORK != 0 {
         return Nat::DestinationOnly;
     }
     if backend.address == request.flow.source {

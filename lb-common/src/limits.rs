@@ -28,6 +28,9 @@ pub const RESERVATIONS: u32 = 1 << 16;
 /// Affinity entries per family: one for each client and service port.
 pub const AFFINITIES: u32 = 1 << 16;
 
+/// Sockets of this node per family that know which frontend they dialled.
+pub const SOCKETS: u32 = 1 << 16;
+
 /// Source ranges per family.
 pub const RANGES: u32 = 1 << 14;
 

@@ -1,15 +1,16 @@
 //! Which programs are there? Entry points; each says where it sits and hands over.
 
 use aya_ebpf::{
-    macros::{classifier, xdp},
-    programs::{TcContext, XdpContext},
+    macros::{cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 use lb_common::decide::Arrival;
 
 use crate::{
+    call::Call,
     live,
     packet::{Tc, Xdp},
-    path,
+    path, socket,
 };
 
 /// Ingress of a pod's host side: from a pod of this node.
@@ -40,6 +41,54 @@ pub(crate) fn tc_uplink_out(context: TcContext) -> i32 {
 #[xdp]
 pub(crate) fn xdp_uplink(context: XdpContext) -> u32 {
     path::arriving(Xdp::new(&context), Arrival::Uplink) as u32
+}
+
+/// connect(2) of IPv4 sockets.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn sock_connect4(context: SockAddrContext) -> i32 {
+    socket::connect4(Call::new(&context))
+}
+
+/// connect(2) of IPv6 sockets.
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn sock_connect6(context: SockAddrContext) -> i32 {
+    socket::connect6(Call::new(&context))
+}
+
+/// sendmsg(2) of unconnected IPv4 sockets.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn sock_sendmsg4(context: SockAddrContext) -> i32 {
+    socket::send4(Call::new(&context))
+}
+
+/// sendmsg(2) of unconnected IPv6 sockets.
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn sock_sendmsg6(context: SockAddrContext) -> i32 {
+    socket::send6(Call::new(&context))
+}
+
+/// recvmsg(2) of IPv4 sockets.
+#[cgroup_sock_addr(recvmsg4)]
+pub(crate) fn sock_recvmsg4(context: SockAddrContext) -> i32 {
+    socket::name4(Call::new(&context))
+}
+
+/// recvmsg(2) of IPv6 sockets.
+#[cgroup_sock_addr(recvmsg6)]
+pub(crate) fn sock_recvmsg6(context: SockAddrContext) -> i32 {
+    socket::name6(Call::new(&context))
+}
+
+/// getpeername(2) of IPv4 sockets. Kernel 5.8.
+#[cgroup_sock_addr(getpeername4)]
+pub(crate) fn sock_getpeer4(context: SockAddrContext) -> i32 {
+    socket::name4(Call::new(&context))
+}
+
+/// getpeername(2) of IPv6 sockets. Kernel 5.8.
+#[cgroup_sock_addr(getpeername6)]
+pub(crate) fn sock_getpeer6(context: SockAddrContext) -> i32 {
+    socket::name6(Call::new(&context))
 }
 
 /// Returns jiffies, low 32 bits, to userspace, which has no other way to ask (by test-run only).

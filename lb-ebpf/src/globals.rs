@@ -6,13 +6,21 @@ use aya_ebpf::Global;
 #[unsafe(no_mangle)]
 pub(crate) static ETHERNET_HEADER: Global<u32> = Global::new(14);
 
-/// Cookie of the network namespace that is the node; 0 = every namespace.
+/// Cookie of the network namespace that is the node.
 #[unsafe(no_mangle)]
 pub(crate) static NODE_COOKIE: Global<u64> = Global::new(0);
 
-/// 1 = connected UDP sockets are served at the socket hook too.
+/// 1 = the socket hook serves sockets of other namespaces (pods) too.
+#[unsafe(no_mangle)]
+pub(crate) static SOCKET_PODS: Global<u32> = Global::new(0);
+
+/// 1 = the socket hook serves connected UDP sockets too.
 #[unsafe(no_mangle)]
 pub(crate) static SOCKET_CONNECTED_UDP: Global<u32> = Global::new(0);
+
+/// 1 = the kernel has `bpf_set_retval` (5.18), so the socket hook can refuse by itself.
+#[unsafe(no_mangle)]
+pub(crate) static SOCKET_REFUSES: Global<u32> = Global::new(0);
 
 /// Flag of `bpf_l4_csum_replace` for IPv6 addresses: 128 from kernel 6.16 on, where the helper
 /// learned that an IPv6 header has no checksum of its own; 0 before.

@@ -11,7 +11,7 @@ use lb_common::{
     drops::{self, DropReason, Hook},
     layout::{
         Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FrontendInfo, FrontendKey,
-        FrontendRef, Link, RangeKey, Reservation, ServiceName,
+        FrontendRef, Link, RangeKey, Reservation, ServiceName, SocketFlow, SocketKey,
     },
     limits,
 };
@@ -63,6 +63,7 @@ type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
 type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { limits::AFFINITIES as usize }>;
 type Reservations<A> = HashMap<FlowKey<A>, Reservation<A>, { limits::RESERVATIONS as usize }>;
+type Sockets<A> = LruHashMap<SocketKey<A>, SocketFlow<A>, { limits::SOCKETS as usize }>;
 type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
 
 #[btf_map(name = "config")]
@@ -101,6 +102,10 @@ static BACKENDS6: Backends<Ip6> = Array::new();
 static SNAT4: Reservations<Ip4> = HashMap::new();
 #[btf_map(name = "snat6")]
 static SNAT6: Reservations<Ip6> = HashMap::new();
+#[btf_map(name = "sockets4")]
+static SOCKETS4: Sockets<Ip4> = LruHashMap::new();
+#[btf_map(name = "sockets6")]
+static SOCKETS6: Sockets<Ip6> = LruHashMap::new();
 #[btf_map(name = "scratch4")]
 static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
 #[btf_map(name = "scratch6")]
@@ -133,6 +138,8 @@ pub(crate) trait Maps: Family {
     fn backends() -> &'static Backends<Self>;
     /// Map `snat4|6`.
     fn reservations() -> &'static Reservations<Self>;
+    /// Map `sockets4|6`.
+    fn sockets() -> &'static Sockets<Self>;
     /// This CPU's scratch memory; its content is whatever was left there.
     fn scratch() -> Option<&'static mut Scratch<Self>>;
     /// Whether a pod prefix contains the address.
@@ -145,7 +152,8 @@ pub(crate) trait Maps: Family {
 
 macro_rules! family {
     ($family:ident, $flows:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
-     $affinities:ident $backends:ident $reservations:ident $scratch:ident, $pods:ident $services:ident
+     $affinities:ident $backends:ident $reservations:ident $sockets:ident
+     $scratch:ident, $pods:ident $services:ident
      $node:ident $link:ident) => {
         impl Maps for $family {
             #[inline(always)]
@@ -181,6 +189,10 @@ macro_rules! family {
                 &$reservations
             }
             #[inline(always)]
+            fn sockets() -> &'static Sockets<Self> {
+                &$sockets
+            }
+            #[inline(always)]
             fn scratch() -> Option<&'static mut Scratch<Self>> {
                 // SAFETY: the element is this CPU's own and plain bytes; each path takes it once.
                 $scratch
@@ -208,9 +220,9 @@ macro_rules! family {
         }
     };
 }
-family!(Ip4, FLOWS4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SCRATCH4,
+family!(Ip4, FLOWS4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4,
     pods4 services4 node4 address4);
-family!(Ip6, FLOWS6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SCRATCH6,
+family!(Ip6, FLOWS6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6,
     pods6 services6 node6 address6);
 
 /// Map `config`; none until userspace has written it.

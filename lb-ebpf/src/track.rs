@@ -5,13 +5,13 @@ use lb_common::{
     drops::DropReason,
     flow::{mirror, mirror_key},
     layout::{
-        Affinity, AffinityKey, FLOW_AFFINITY, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED,
-        FLOW_SNAT, Flow, FlowKey,
+        FLOW_AFFINITY, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED, FLOW_SNAT, Flow, FlowKey,
     },
     tcp,
 };
 
 use crate::{
+    affinity,
     live::{Live, now},
     maps::{self, Maps, Scratch},
     packet::Packet,
@@ -126,7 +126,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     {
         return Err(DropReason::FlowTableFull);
     }
-    remember(forward, key, now);
+    affinity::remember(forward, &key.source, now);
     Ok((&scratch.flow, way))
 }
 
@@ -159,23 +159,4 @@ fn is_taken<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> bool {
         }
         None => false,
     }
-}
-
-/// Notes the client's backend, where the Service asks for affinity.
-#[inline(always)]
-fn remember<A: Maps>(forward: &Forward<'_, A>, key: &FlowKey<A>, now: u32) {
-    if forward.info.affinity_seconds == 0 {
-        return;
-    }
-    let client = AffinityKey {
-        client: key.source,
-        service_port: forward.info.service_port,
-    };
-    let affinity = Affinity {
-        backend: forward.backend_id,
-        generation: forward.backend.generation,
-        last_used: now,
-    };
-    // An LRU map always has room; without an entry the next flow merely draws again.
-    let _unlikely = A::affinities().insert(&client, &affinity, 0);
 }
