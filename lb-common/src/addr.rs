@@ -22,8 +22,16 @@ pub struct Ip6 {
     pub octets: [u8; 16],
 }
 
-/// An address family: what the packet path is generic over.
-pub trait Family: bytemuck::Pod + Eq + Ord + Default + fmt::Display + fmt::Debug {
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Ip4 {}
+    impl Sealed for super::Ip6 {}
+}
+
+/// An address family: what the packet path is generic over. There are these two.
+pub trait Family:
+    sealed::Sealed + bytemuck::Pod + Eq + Ord + Default + fmt::Display + fmt::Debug
+{
     /// Ethernet type of the family's packets, in host order.
     const ETHER_TYPE: u16;
     /// `AF_INET` or `AF_INET6`.

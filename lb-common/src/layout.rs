@@ -454,34 +454,41 @@ macro_rules! plain {
 plain! {
     Ip4 = 4;
     Ip6 = 16;
-    Prefix<Ip4> = 4 + 4 + 4;
-    Prefix<Ip6> = 16 + 16 + 4;
     Config = 4 + 4 + 8 + 4 + 4 + 4 + 4 + 16 + 2 * PREFIXES * (12 + 36);
-    FlowKey<Ip4> = 4 + 4 + 2 + 2 + 4;
-    FlowKey<Ip6> = 16 + 16 + 2 + 2 + 4;
-    Flow<Ip4> = 8 + 4 + 4 + 4 * 4 + 16;
-    Flow<Ip6> = 32 + 4 + 4 + 4 * 4 + 16;
-    FrontendKey<Ip4> = 4 + 4;
-    FrontendKey<Ip6> = 16 + 4;
     FrontendRef = 8;
     Pool = 12;
-    FrontendInfo<Ip4> = 8 + 12 + 2 * 12;
-    FrontendInfo<Ip6> = 20 + 12 + 2 * 12;
-    Backend<Ip4> = 4 + 4 + 8;
-    Backend<Ip6> = 16 + 4 + 8;
-    RangeKey<Ip4> = 8 + 4;
-    RangeKey<Ip6> = 8 + 16;
-    AffinityKey<Ip4> = 4 + 4;
-    AffinityKey<Ip6> = 16 + 4;
     Affinity = 12;
-    Reservation<Ip4> = 8 + 4;
-    Reservation<Ip6> = 32 + 4;
-    SocketKey<Ip4> = 8 + 4 + 4;
-    SocketKey<Ip6> = 8 + 16 + 4;
-    SocketFlow<Ip4> = 4 + 4 + 8;
-    SocketFlow<Ip6> = 16 + 4 + 8;
     Link = 8 + 4 + 16;
     ServiceName = 3 * TEXT + 4;
+}
+
+/// As `plain`, for the types that each address family has: so many addresses and so many bytes.
+macro_rules! plain_per_family {
+    ($($type:ident = $addresses:literal addresses + $bytes:expr;)*) => {$(
+        const _: () = assert!(
+            size_of::<$type<Ip4>>() == $addresses * size_of::<Ip4>() + $bytes
+                && size_of::<$type<Ip6>>() == $addresses * size_of::<Ip6>() + $bytes,
+            stringify!($type)
+        );
+        // SAFETY: as in `plain`; `Family` is sealed, so there are no families but the two checked.
+        unsafe impl<A: Family> Zeroable for $type<A> {}
+        // SAFETY: as above.
+        unsafe impl<A: Family> Pod for $type<A> {}
+    )*};
+}
+
+plain_per_family! {
+    Prefix = 2 addresses + 4;
+    FlowKey = 2 addresses + 2 + 2 + 4;
+    Flow = 2 addresses + 4 + 4 + 4 * 4 + 16;
+    FrontendKey = 1 addresses + 4;
+    FrontendInfo = 1 addresses + 4 + 12 + 2 * 12;
+    Backend = 1 addresses + 4 + 8;
+    RangeKey = 1 addresses + 8;
+    AffinityKey = 1 addresses + 4;
+    Reservation = 2 addresses + 4;
+    SocketKey = 1 addresses + 8 + 4;
+    SocketFlow = 1 addresses + 4 + 8;
 }
 
 #[cfg(test)]
