@@ -4,4 +4,5 @@ pub mod dataplane;
 pub mod input;
 pub mod model;
 pub mod object;
+pub mod settings;
 pub mod tables;

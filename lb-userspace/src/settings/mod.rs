@@ -1,0 +1,239 @@
+//! What may be configured, and what is it called? Each setting is one field here: its flag, its
+//! help and its default; the environment variable and the key of the configuration file follow
+//! from the flag's name.
+
+mod file;
+mod layers;
+mod values;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+use lb_common::drops::Hook;
+use lb_common::names;
+
+pub use file::API_VERSION;
+pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
+pub use values::{
+    LinkPattern, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
+    default_node_name,
+};
+
+/// The settings; every command knows all of them, so that one environment or one file serves the
+/// daemon and the tools beside it.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+#[command(next_help_heading = "Settings (the same for every command)")]
+pub struct Settings {
+    /// File with more settings (YAML, `apiVersion: lb/v1`); flags and environment win over it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Files or directories with Services and their endpoints as YAML or JSON; `-` is stdin
+    #[arg(
+        long,
+        short = 'f',
+        global = true,
+        value_name = "PATH",
+        value_delimiter = ','
+    )]
+    pub manifests: Vec<PathBuf>,
+
+    /// Name of this node's Node object [default: the host's name]
+    #[arg(
+        long,
+        alias = "hostname-override",
+        global = true,
+        value_name = "NAME",
+        value_parser = values::node_name
+    )]
+    pub node_name: Option<String>,
+
+    /// Addresses of this node, at most one per family used as its primary one [default: those of
+    /// the links with a default route]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        value_parser = values::address
+    )]
+    pub node_address: Vec<IpAddr>,
+
+    /// Networks that pods have their addresses from [default: the Node's podCIDRs]
+    #[arg(
+        long,
+        global = true,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = values::network
+    )]
+    pub cluster_cidr: Vec<IpNet>,
+
+    /// Networks that ClusterIPs come from [default: the ServiceCIDR objects]
+    #[arg(
+        long,
+        alias = "service-cluster-ip-range",
+        global = true,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        value_parser = values::network
+    )]
+    pub service_cidr: Vec<IpNet>,
+
+    /// Node addresses that NodePorts are served on: networks, or `primary` for --node-address
+    #[arg(
+        long,
+        global = true,
+        value_name = "CIDR|primary",
+        value_delimiter = ',',
+        default_value = "primary",
+        value_parser = values::node_port_address
+    )]
+    pub nodeport_addresses: Vec<NodePortAddress>,
+
+    /// Ports that NodePorts are allocated from, and that SNAT keeps off
+    #[arg(
+        long,
+        alias = "service-node-port-range",
+        global = true,
+        value_name = "FIRST-LAST",
+        default_value = "30000-32767",
+        value_parser = values::port_range
+    )]
+    pub nodeport_range: PortRange,
+
+    /// Replace the source address of every connection to a Service by the node's
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set
+    )]
+    pub masquerade_all: bool,
+
+    /// Links that lead to other nodes and outside, `*` and `?` stand for any characters and any
+    /// one character [default: links with a route beyond this node]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        value_parser = values::link_pattern
+    )]
+    pub uplink: Vec<LinkPattern>,
+
+    /// Links that lead to pods [default: the host's ends of veth pairs and the ports of bridges]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATTERN",
+        value_delimiter = ',',
+        value_parser = values::link_pattern
+    )]
+    pub pod_link: Vec<LinkPattern>,
+
+    /// Where to attach programs: tc, xdp, socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOOK",
+        value_delimiter = ',',
+        default_value = "tc,socket",
+        value_parser = values::hook
+    )]
+    pub hooks: Vec<Hook>,
+
+    /// Whose sockets the socket hook serves: those of the host's network namespace, all, or none
+    #[arg(long, global = true, value_name = "WHOSE", default_value = "host")]
+    pub socket: SocketScope,
+
+    /// Which kind of XDP to use; generic works on any link, but is no faster than tc
+    #[arg(long, global = true, value_name = "KIND", default_value = "native")]
+    pub xdp: XdpMode,
+
+    /// Directory on bpffs for maps, programs and links; one for each instance on a kernel
+    #[arg(long, global = true, value_name = "DIR", default_value = names::PIN_DIR)]
+    pub pin_dir: PathBuf,
+
+    /// Directory for the state file
+    #[arg(long, global = true, value_name = "DIR", default_value = names::STATE_DIR)]
+    pub state_dir: PathBuf,
+
+    /// Directory of the cgroup whose sockets are served [default: the root of cgroup2]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Sizes of maps, in elements
+    #[arg(
+        long,
+        global = true,
+        value_name = "MAP=SIZE",
+        value_delimiter = ',',
+        value_parser = values::map_size
+    )]
+    pub maps: Vec<MapSize>,
+}
+
+impl Settings {
+    /// Checks what no value shows alone.
+    ///
+    /// # Errors
+    /// [`SettingsError::Conflict`] names the settings that contradict each other.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.nodeport_addresses.len() > 1
+            && self.nodeport_addresses.contains(&NodePortAddress::Primary)
+        {
+            return Err(SettingsError::Conflict(
+                "--nodeport-addresses: `primary` stands alone: remove it, or remove the networks",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The name that the Node object has: what was given, else the host's, as kube-proxy has it.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        self.node_name.clone().unwrap_or_else(default_node_name)
+    }
+
+    /// Whose sockets are served; off where the socket hook is not among the hooks.
+    #[must_use]
+    pub fn socket_scope(&self) -> SocketScope {
+        if self.hooks.contains(&Hook::Socket) {
+            self.socket
+        } else {
+            SocketScope::Off
+        }
+    }
+
+    /// Elements that the map of this name shall have room for, if the user said so.
+    #[must_use]
+    pub fn size_of(&self, map: &str) -> Option<u32> {
+        self.maps
+            .iter()
+            .rev()
+            .find(|size| size.map == map)
+            .map(|size| size.elements)
+    }
+
+    /// The state file: named after the pin directory, as there is one instance for each.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        let name = self
+            .pin_dir
+            .file_name()
+            .unwrap_or(names::NAME.as_ref())
+            .to_string_lossy();
+        self.state_dir.join(format!("{name}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
