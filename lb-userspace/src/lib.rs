@@ -5,4 +5,5 @@ pub mod input;
 pub mod model;
 pub mod object;
 pub mod settings;
+pub mod state;
 pub mod tables;
