@@ -138,6 +138,8 @@ pub const FLOW_OUTSIDE: u16 = 8;
 pub const FLOW_RENUMBERED: u16 = 16;
 /// Affinity chose the backend.
 pub const FLOW_AFFINITY: u16 = 32;
+/// Client and backend are ports of one bridge, and the packet stays on it.
+pub const FLOW_BRIDGED: u16 = 64;
 
 /// Map `frontends4|6`: what a client dials. Port and protocol zero mark the address itself as one
 /// whose other ports are refused.
@@ -357,6 +359,8 @@ pub struct Link {
     pub mtu: u32,
     /// `LINK_*` bits.
     pub flags: u32,
+    /// Interface index of the bridge that the link is a port of; 0 = of none.
+    pub master: u32,
     /// Source of packets that SNAT sends out here; zero = the link has none.
     pub address4: Ip4,
     /// As `address4`.
@@ -458,7 +462,7 @@ plain! {
     FrontendRef = 8;
     Pool = 12;
     Affinity = 12;
-    Link = 8 + 4 + 16;
+    Link = 12 + 4 + 16;
     ServiceName = 3 * TEXT + 4;
 }
 

@@ -5,7 +5,7 @@ use lb_common::{
     decide::{Arrival, Decision, Request, TCP, decide},
     drops::DropReason,
     hash,
-    layout::{FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow},
+    layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow},
     tcp,
 };
 
@@ -112,18 +112,19 @@ fn go_on<A: Wire + Maps, P: Packet>(
     headers: &Headers<A>,
     flow: &mut Flow<A>,
 ) -> Verdict {
-    if flow.flags & FLOW_SNAT == 0 {
-        track::touch(headers, flow);
-        return translate(packet, headers, flow, None);
-    }
-    match transit::way(packet, headers, &flow.destination) {
-        Ok(Way::NextHook) => Verdict::Pass,
-        Ok(way) => {
-            track::touch(headers, flow);
-            translate(packet, headers, flow, Some(way))
+    let mut way = None;
+    if flow.flags & FLOW_SNAT != 0 {
+        let Some(scratch) = A::scratch() else {
+            return Verdict::Drop(DropReason::KernelRefused);
+        };
+        match transit::way(packet, headers, &flow.destination, &mut scratch.route) {
+            Ok(Way::NextHook) => return Verdict::Pass,
+            Ok(to) => way = Some(to),
+            Err(reason) => return Verdict::Drop(reason),
         }
-        Err(reason) => Verdict::Drop(reason),
     }
+    track::touch(headers, flow);
+    translate(packet, headers, flow, way)
 }
 
 /// The first packet of a flow, or none of our business.
@@ -158,22 +159,35 @@ fn begin<A: Wire + Maps, P: Packet>(
 
 /// Rewrites the packet and says where it goes.
 #[inline(always)]
-fn translate<A: Wire, P: Packet>(
+fn translate<A: Wire + Maps, P: Packet>(
     packet: &mut P,
     headers: &Headers<A>,
     flow: &Flow<A>,
     way: Option<Way>,
 ) -> Verdict {
-    let leaves = matches!(way, Some(Way::Out(_)));
-    if leaves && A::count_down(packet, headers).is_none() {
-        return Verdict::Drop(DropReason::KernelRefused);
+    match apply(packet, headers, flow, way) {
+        None => Verdict::Drop(DropReason::KernelRefused),
+        Some(()) => match way {
+            Some(Way::Out(route)) => Verdict::Out(route),
+            None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
+            _ => Verdict::Pass,
+        },
     }
-    if rewrite(packet, headers, flow).is_none() {
-        return Verdict::Drop(DropReason::KernelRefused);
+}
+
+#[inline(always)]
+fn apply<A: Wire + Maps, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    flow: &Flow<A>,
+    way: Option<Way>,
+) -> Option<()> {
+    if let Some(Way::Out(_)) = way {
+        A::count_down(packet, headers)?;
     }
-    match way {
-        Some(Way::Out(route)) => Verdict::Out(route),
-        None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
-        _ => Verdict::Pass,
+    if flow.flags & FLOW_BRIDGED != 0 {
+        let route = &mut A::scratch()?.route;
+        transit::stay_on_bridge(packet, headers, &flow.destination, route)?;
     }
+    rewrite(packet, headers, flow)
 }

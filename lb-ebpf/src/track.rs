@@ -5,7 +5,8 @@ use lb_common::{
     drops::DropReason,
     flow::{mirror, mirror_key},
     layout::{
-        FLOW_AFFINITY, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED, FLOW_SNAT, Flow, FlowKey,
+        FLOW_AFFINITY, FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED, FLOW_SNAT, Flow,
+        FlowKey,
     },
     tcp,
 };
@@ -51,7 +52,9 @@ pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) {
 /// Enters the other direction again if the table lost it.
 #[inline(always)]
 fn keep_other_direction<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) {
-    let Some(scratch) = A::scratch() else { return };
+    let Some(scratch) = A::scratch() else {
+        return;
+    };
     scratch.reply_key = mirror_key(key, flow);
     scratch.reply = mirror(key, flow);
     if A::flows().get_ptr(&scratch.reply_key).is_none() {
@@ -93,13 +96,20 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     };
     let mut way = None;
     let keeps_port = match forward.nat {
-        Nat::DestinationOnly => !is_taken(key, scratch),
+        Nat::DestinationOnly => {
+            let Scratch { flow, route, .. } = scratch;
+            if transit::shares_bridge(packet, headers, &flow.destination, route) {
+                flow.flags |= FLOW_BRIDGED;
+            }
+            !is_taken(key, scratch)
+        }
         Nat::Hairpin => {
             scratch.flow.source = A::snat_address(live.config(), maps::link(packet.link()));
             false
         }
         Nat::Source => {
-            let to = transit::way(packet, headers, &scratch.flow.destination)?;
+            let Scratch { flow, route, .. } = scratch;
+            let to = transit::way(packet, headers, &flow.destination, route)?;
             let link = match to {
                 Way::Out(route) => maps::link(route.link),
                 Way::Stack => None,

@@ -1,13 +1,15 @@
-//! Where does a packet go whose client is not here and whose backend is not here either?
+//! Which way does a packet go that shall not go up the stack: to another node, or along a bridge?
 //!
-//! Such a packet passes the node without its stack, so what a router owes is owed here: the route,
-//! the time to live, the size.
+//! A packet in transit passes the node without its stack, so what a router owes is owed here: the
+//! route, the time to live, the size.
 
-use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED};
-use lb_common::drops::DropReason;
+use core::mem::offset_of;
+
+use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, bpf_fib_lookup};
+use lb_common::{drops::DropReason, wire::Ethernet};
 
 use crate::{
-    maps::{self, Maps},
+    maps,
     packet::{Packet, Route},
     parse::{Headers, Wire},
 };
@@ -23,27 +25,21 @@ pub(crate) enum Way {
     NextHook,
 }
 
-/// The way to a destination.
+/// The way to a destination; `parameters` is scratch memory.
 ///
 /// # Errors
 /// No route, time to live spent, or too big for the link.
 #[inline(always)]
-pub(crate) fn way<A: Wire + Maps, P: Packet>(
+pub(crate) fn way<A: Wire, P: Packet>(
     packet: &P,
     headers: &Headers<A>,
     destination: &A,
+    parameters: &mut bpf_fib_lookup,
 ) -> Result<Way, DropReason> {
     if headers.ttl <= 1 {
         return Err(DropReason::TimeExceeded);
     }
-    let parameters = &mut A::scratch().ok_or(DropReason::NoRoute)?.route;
-    // SAFETY: integers and arrays of such: zero is valid.
-    *parameters = unsafe { core::mem::zeroed() };
-    parameters.family = A::SOCKET_FAMILY;
-    parameters.l4_protocol = headers.flow.protocol;
-    parameters.ifindex = packet.link();
-    A::route_between(parameters, &headers.flow.source, destination);
-    let neighbour_known = match packet.look_up_route(parameters) {
+    let neighbour_known = match look_up(packet, headers, destination, parameters) {
         Ok(()) => true,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) => false,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) => return Ok(Way::Stack),
@@ -64,4 +60,60 @@ pub(crate) fn way<A: Wire + Maps, P: Packet>(
         link,
         ethernet: [parameters.smac, parameters.dmac],
     }))
+}
+
+/// The bridge that the packet's link is a port of, if the destination is reached through that very
+/// bridge.
+#[inline(always)]
+pub(crate) fn shares_bridge<A: Wire, P: Packet>(
+    packet: &P,
+    headers: &Headers<A>,
+    destination: &A,
+    parameters: &mut bpf_fib_lookup,
+) -> bool {
+    let Some(link) = maps::link(packet.link()) else {
+        return false;
+    };
+    if link.master == 0 {
+        return false;
+    }
+    let found = match look_up(packet, headers, destination, parameters) {
+        Ok(()) => true,
+        Err(code) => code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH),
+    };
+    found && parameters.ifindex == link.master
+}
+
+/// Addresses the frame to the backend itself, so that the bridge carries it as it carries the
+/// reply. Through the stack, conntrack would see the one direction without the other where bridged
+/// packets do not pass it (`bridge-nf-call-iptables` off), and call the second packet invalid.
+#[inline(always)]
+pub(crate) fn stay_on_bridge<A: Wire, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<A>,
+    destination: &A,
+    parameters: &mut bpf_fib_lookup,
+) -> Option<()> {
+    if look_up(packet, headers, destination, parameters).is_err() {
+        // The neighbour is not known yet: the stack finds it.
+        return Some(());
+    }
+    packet.store(offset_of!(Ethernet, destination), parameters.dmac)
+}
+
+/// Looks up the route from the packet's source to a destination.
+#[inline(always)]
+fn look_up<A: Wire, P: Packet>(
+    packet: &P,
+    headers: &Headers<A>,
+    destination: &A,
+    parameters: &mut bpf_fib_lookup,
+) -> Result<(), i64> {
+    // SAFETY: integers and arrays of such: zero is valid.
+    *parameters = unsafe { core::mem::zeroed() };
+    parameters.family = A::SOCKET_FAMILY;
+    parameters.l4_protocol = headers.flow.protocol;
+    parameters.ifindex = packet.link();
+    A::route_between(parameters, &headers.flow.source, destination);
+    packet.look_up_route(parameters)
 }
