@@ -4,6 +4,8 @@ pub mod dataplane;
 pub mod input;
 pub mod model;
 pub mod object;
+pub mod plan;
+pub mod reconcile;
 pub mod settings;
 pub mod state;
 pub mod tables;

@@ -38,11 +38,7 @@ impl Memory {
 
 impl Dataplane for Memory {
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
-        if let Op::Update(row) = op
-            && let Some(key) = row.key()
-        {
-            self.capacities.admit(&self.tables, &key)?;
-        }
+        self.capacities.admit(&self.tables, [op])?;
         self.tables.apply(op);
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! How many elements has each map room for, and what is said when there is none left?
 
+use std::collections::BTreeMap;
+
 use lb_common::addr::Family;
 use lb_common::limits;
 
-use super::{FamilyRowKey, PerFamily, RowKey, Tables};
+use super::{FamilyRowKey, Op, PerFamily, RowKey, Tables};
 
 /// Sizes of the maps, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,36 +77,53 @@ impl Full {
 }
 
 impl Capacities {
-    /// Whether the tables can take this element, too.
+    /// Whether the tables can take all these writes.
     ///
     /// # Errors
-    /// Its map is full, or ends before its index.
-    pub fn admit(&self, tables: &Tables, key: &RowKey) -> Result<(), Full> {
-        let (capacity, room) = match key {
+    /// The first map that is too small for them.
+    pub fn admit<'o>(
+        &self,
+        tables: &Tables,
+        ops: impl IntoIterator<Item = &'o Op>,
+    ) -> Result<(), Full> {
+        let mut added: BTreeMap<&str, usize> = BTreeMap::new();
+        for op in ops {
+            let Op::Update(row) = op else { continue };
+            let Some(key) = row.key() else { continue };
+            let (capacity, room) = self.room(tables, &key);
+            let fits = match room {
+                Room::Index(index) => index < capacity,
+                Room::Count(_) if tables.contains(&key) => true,
+                Room::Count(used) => {
+                    let added = added.entry(key.map()).or_default();
+                    *added += 1;
+                    used + *added <= capacity as usize
+                }
+            };
+            if !fits {
+                return Err(Full::new(key.map(), capacity));
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&self, tables: &Tables, key: &RowKey) -> (u32, Room) {
+        match key {
             RowKey::Service(_) => (self.services, Room::Count(tables.services.len())),
             RowKey::Slot(index) => (self.slots, Room::Index(*index)),
-            RowKey::V4(key) => room(&self.v4, tables, key),
-            RowKey::V6(key) => room(&self.v6, tables, key),
-        };
-        let fits = match room {
-            Room::Count(used) => used < capacity as usize || tables.contains(key),
-            Room::Index(index) => index < capacity,
-        };
-        if fits {
-            Ok(())
-        } else {
-            Err(Full::new(key.map(), capacity))
+            RowKey::V4(key) => family_room(&self.v4, tables, key),
+            RowKey::V6(key) => family_room(&self.v6, tables, key),
         }
     }
 }
 
-/// What fills a map: a hash by the number of its elements, an array by the index.
+/// What fills a map: a hash the number of its elements, an array the largest index.
 enum Room {
     Count(usize),
     Index(u32),
 }
 
-fn room<A: PerFamily>(
+fn family_room<A: PerFamily>(
     capacities: &FamilyCapacities,
     tables: &Tables,
     key: &FamilyRowKey<A>,

@@ -41,6 +41,14 @@ pub enum Owner {
     Nobody,
 }
 
+/// The phases in their order.
+const PHASES: [fn(&Part) -> &Vec<Op>; 4] = [
+    |part| &part.prepare,
+    |part| &part.publish,
+    |part| &part.retract,
+    |part| &part.retire,
+];
+
 impl TableDelta {
     /// Whether there is nothing to do.
     #[must_use]
@@ -56,11 +64,14 @@ impl TableDelta {
 
     /// All writes, in the order in which they are made.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
-        let phase = |of: fn(&Part) -> &Vec<Op>| self.parts.iter().flat_map(of);
-        phase(|part| &part.prepare)
-            .chain(phase(|part| &part.publish))
-            .chain(phase(|part| &part.retract))
-            .chain(phase(|part| &part.retire))
+        self.phases().flat_map(|(_, ops)| ops)
+    }
+
+    /// All parts, phase by phase, with their writes of that phase.
+    pub fn phases(&self) -> impl Iterator<Item = (&Part, &[Op])> {
+        PHASES
+            .iter()
+            .flat_map(|phase| self.parts.iter().map(|part| (part, phase(part).as_slice())))
     }
 
     /// Without deletions of what these tables have: another owner has taken it over.
@@ -91,10 +102,13 @@ impl Part {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.prepare.is_empty()
-            && self.publish.is_empty()
-            && self.retract.is_empty()
-            && self.retire.is_empty()
+        PHASES.iter().all(|phase| phase(self).is_empty())
+    }
+
+    /// Whether programs see anything change.
+    #[must_use]
+    pub const fn is_seen(&self) -> bool {
+        !self.publish.is_empty() || !self.retract.is_empty()
     }
 
     /// What the part retires, taken out of it.

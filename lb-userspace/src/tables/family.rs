@@ -29,14 +29,8 @@ pub trait PerFamily: Family {
     /// The prefixes of pods.
     fn pods(config: &Config) -> &[Prefix<Self>; PREFIXES];
 
-    /// The prefixes of pods, to be changed.
-    fn pods_mut(config: &mut Config) -> &mut [Prefix<Self>; PREFIXES];
-
     /// The prefixes of ClusterIPs.
     fn services(config: &Config) -> &[Prefix<Self>; PREFIXES];
-
-    /// The prefixes of ClusterIPs, to be changed.
-    fn services_mut(config: &mut Config) -> &mut [Prefix<Self>; PREFIXES];
 }
 
 /// Names of the maps that each family has for itself.
@@ -111,16 +105,8 @@ macro_rules! per_family {
                 &config.$pods
             }
 
-            fn pods_mut(config: &mut Config) -> &mut [Prefix<Self>; PREFIXES] {
-                &mut config.$pods
-            }
-
             fn services(config: &Config) -> &[Prefix<Self>; PREFIXES] {
                 &config.$services
-            }
-
-            fn services_mut(config: &mut Config) -> &mut [Prefix<Self>; PREFIXES] {
-                &mut config.$services
             }
         }
     };

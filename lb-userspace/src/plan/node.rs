@@ -1,0 +1,99 @@
+//! What of the tables is the node's: its configuration and its addresses?
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use lb_common::layout::{CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, Config, Prefix};
+use lb_common::limits::{LAYOUT_VERSION, PREFIXES};
+
+use crate::model::{Node, Object, ObjectName, Problem};
+use crate::tables::{PerFamily, Tables, prefix};
+
+/// What the configuration holds that no object says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConfigBase {
+    /// Key of the hash that draws slots; that of adopted tables wins.
+    pub hash_key: u64,
+    /// First and last port that SNAT may use.
+    pub snat_ports: [u16; 2],
+    /// Jiffies in a second.
+    pub hz: u32,
+    /// Packets of flows from before us still arrive: pass TCP packets that have no flow.
+    pub takeover: bool,
+}
+
+/// The node's elements, and what of its wishes found no room.
+#[must_use]
+pub(super) fn rows(base: &ConfigBase, node: &Node) -> (Tables, Vec<Problem>) {
+    let mut tables = Tables::default();
+    let mut problems = Vec::new();
+    tables.config = Config {
+        layout_version: LAYOUT_VERSION,
+        flags: flags(base, node),
+        hash_key: base.hash_key,
+        snat_ports: base.snat_ports,
+        hz: base.hz,
+        ..Config::default()
+    };
+    let config = &mut tables.config;
+    for (field, fits) in [
+        ("podCIDRs", fill(&mut config.pods4, &node.pod_cidrs)),
+        ("podCIDRs", fill(&mut config.pods6, &node.pod_cidrs)),
+        (
+            "serviceCIDRs",
+            fill(&mut config.services4, &node.service_cidrs),
+        ),
+        (
+            "serviceCIDRs",
+            fill(&mut config.services6, &node.service_cidrs),
+        ),
+    ] {
+        if !fits {
+            problems.push(too_many(node, field));
+        }
+    }
+    tables.v4.nodes = addresses(&node.addresses);
+    tables.v6.nodes = addresses(&node.addresses);
+    (tables, problems)
+}
+
+fn flags(base: &ConfigBase, node: &Node) -> u32 {
+    let mut flags = 0;
+    if node.masquerade_all {
+        flags |= CONFIG_MASQUERADE_ALL;
+    }
+    if base.takeover {
+        flags |= CONFIG_TAKEOVER;
+    }
+    flags
+}
+
+/// Fills the list with the family's networks, sorted and each once; false if there is no room for
+/// all of them.
+fn fill<A: PerFamily>(list: &mut [Prefix<A>; PREFIXES], networks: &[IpNet]) -> bool {
+    let networks: BTreeSet<IpNet> = networks.iter().map(IpNet::trunc).collect();
+    let mut prefixes = networks.into_iter().filter_map(prefix);
+    for (to, from) in list.iter_mut().zip(&mut prefixes) {
+        *to = from;
+    }
+    prefixes.next().is_none()
+}
+
+fn too_many(node: &Node, field: &str) -> Problem {
+    Problem {
+        object: Object {
+            kind: "Node".to_owned(),
+            name: ObjectName::new("", &node.name),
+        },
+        field: field.to_owned(),
+        why: format!(
+            "only the first {PREFIXES} networks of each family count; join neighbouring ones"
+        ),
+        place: None,
+    }
+}
+
+fn addresses<A: PerFamily>(addresses: &BTreeSet<IpAddr>) -> BTreeSet<A> {
+    addresses.iter().copied().filter_map(A::from_ip).collect()
+}

@@ -1,0 +1,270 @@
+//! What changes in the tables when something changes in the world? The cost of the answer follows
+//! the size of the change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::limits::LAYOUT_VERSION;
+
+use super::claims::Claims;
+use super::ids::Ids;
+use super::node::{self, ConfigBase};
+use super::quarantine::Quarantine;
+use super::rows::rows;
+use super::service;
+use crate::model::{Change, Object, ObjectName, Problem, World};
+use crate::tables::{
+    Capacities, Full, Op, Owner, Part, RowKey, TableDelta, Tables, diff_owner, split,
+};
+
+/// All there is, not just a part of it: only with that can it be told what is no longer wanted.
+#[derive(Clone, Debug, Default)]
+pub struct CompleteList(pub Vec<Change>);
+
+/// Plans the tables and remembers what it planned.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    base: ConfigBase,
+    capacities: Capacities,
+    world: World,
+    claims: Claims,
+    ids: Ids,
+    quarantine: Quarantine,
+    /// Everything that the maps hold, that in quarantine included.
+    tables: Tables,
+    /// The elements of each owner, without those in quarantine.
+    owned: BTreeMap<Owner, Tables>,
+    problems: BTreeMap<Owner, Vec<Problem>>,
+    /// Owners whose last plan found no room; they are as they were before.
+    waiting: BTreeSet<Owner>,
+}
+
+impl Planner {
+    /// Plans everything, with the numbers of what is `found` in the maps, and says what to write.
+    /// What is found and not wanted goes.
+    ///
+    /// `now_millis` comes from a clock that never goes back while the maps live.
+    #[must_use]
+    pub fn start(
+        base: ConfigBase,
+        capacities: Capacities,
+        found: Tables,
+        everything: CompleteList,
+        now_millis: u64,
+    ) -> (Self, TableDelta) {
+        let hash_key = if found.config.layout_version == LAYOUT_VERSION {
+            found.config.hash_key
+        } else {
+            base.hash_key
+        };
+        let mut planner = Self {
+            base: ConfigBase { hash_key, ..base },
+            capacities,
+            world: World::default(),
+            claims: Claims::default(),
+            ids: Ids::recover(&found, capacities, now_millis),
+            quarantine: Quarantine::default(),
+            owned: split(&found),
+            tables: found,
+            problems: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        };
+        for change in everything.0 {
+            planner.world.apply(change);
+        }
+        let wanted = planner.world.services();
+        let wanted: Vec<Owner> = wanted
+            .map(|(name, _)| Owner::Service(name.clone()))
+            .collect();
+        let found = planner.owned.keys().cloned();
+        let all = found.chain(wanted).chain([Owner::Node]).collect();
+        let delta = planner.replan(all, now_millis);
+        (planner, delta)
+    }
+
+    /// Takes changes in and says what to write.
+    pub fn apply(&mut self, changes: Vec<Change>, now_millis: u64) -> TableDelta {
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            if matches!(change, Change::Node(_)) {
+                touched.insert(Owner::Node);
+            }
+            touched.extend(self.world.apply(change).into_iter().map(Owner::Service));
+        }
+        self.replan(touched, now_millis)
+    }
+
+    /// Changes what no object says; the hash key stays.
+    pub fn configure(&mut self, base: ConfigBase, now_millis: u64) -> TableDelta {
+        self.base = ConfigBase {
+            hash_key: self.base.hash_key,
+            ..base
+        };
+        self.replan([Owner::Node].into(), now_millis)
+    }
+
+    /// What may be deleted by now, and what found no room before and may find it now. What the
+    /// `held` owners left waits on: programs may still see it.
+    pub fn due(&mut self, held: &BTreeSet<Owner>, now_millis: u64) -> TableDelta {
+        let released = self.quarantine.release(held, now_millis);
+        if released.is_empty() {
+            return TableDelta::default();
+        }
+        let mut part = Part::new(Owner::Nobody);
+        for key in released {
+            self.ids.free(&key);
+            let op = Op::Delete(key);
+            self.tables.apply(&op);
+            part.retire.push(op);
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut delta = self.replan(waiting, now_millis);
+        delta.parts.push(part);
+        delta.keeping(&self.tables)
+    }
+
+    /// When there is something [`Planner::due`].
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        self.quarantine.next_due()
+    }
+
+    /// What was planned was written only now: nothing is due before its time from now on.
+    pub fn written_late(&mut self, now_millis: u64) {
+        self.quarantine.restart(now_millis);
+    }
+
+    /// What the maps must hold now.
+    #[must_use]
+    pub const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// What is known.
+    #[must_use]
+    pub const fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What is not served as it was written.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.values().flatten().cloned().collect()
+    }
+
+    /// Plans these owners anew, and those Services that lose or win a frontend by it.
+    fn replan(&mut self, touched: BTreeSet<Owner>, now_millis: u64) -> TableDelta {
+        let mut affected = BTreeSet::new();
+        for owner in &touched {
+            if let Owner::Service(name) = owner {
+                let plan = service::plan(name, &self.world);
+                affected.extend(self.claims.set(name, plan.wishes()));
+            }
+        }
+        let all = touched
+            .into_iter()
+            .chain(affected.into_iter().map(Owner::Service));
+        let mut parts = Vec::new();
+        for owner in all.collect::<BTreeSet<_>>() {
+            match self.plan_owner(&owner) {
+                Ok(part) if part.is_empty() => {}
+                Ok(part) => parts.push(part),
+                Err(full) => self.report_full(owner, &full),
+            }
+        }
+        self.retract(parts, now_millis)
+    }
+
+    /// Plans one owner and takes its new elements in.
+    fn plan_owner(&mut self, owner: &Owner) -> Result<Part, Full> {
+        let empty = Tables::default();
+        let before = self.owned.get(owner).unwrap_or(&empty);
+        let (after, problems) = match owner {
+            Owner::Node => node::rows(&self.base, self.world.node()),
+            Owner::Service(name) => {
+                let mut plan = service::plan(name, &self.world);
+                plan.give_up(name, &self.claims);
+                let rows = rows(&plan, before, &mut self.ids);
+                match rows {
+                    Ok(rows) => (rows, plan.problems),
+                    Err(full) => {
+                        self.ids.take_back();
+                        return Err(full);
+                    }
+                }
+            }
+            Owner::Nobody => (Tables::default(), Vec::new()),
+        };
+        let part = diff_owner(owner.clone(), before, &after);
+        let writes = part.prepare.iter().chain(&part.publish);
+        if let Err(full) = self.capacities.admit(&self.tables, writes.clone()) {
+            self.ids.take_back();
+            return Err(full);
+        }
+        self.ids.keep();
+        for op in writes {
+            self.tables.apply(op);
+            if let Op::Update(row) = op
+                && let Some(key) = row.key()
+            {
+                self.quarantine.cancel(&key);
+            }
+        }
+        set(&mut self.owned, owner, after, &Tables::default());
+        set(&mut self.problems, owner, problems, &Vec::new());
+        self.waiting.remove(owner);
+        Ok(part)
+    }
+
+    /// Takes out what the parts retract, unless another owner has it now, and puts what they retire
+    /// into quarantine.
+    fn retract(&mut self, mut parts: Vec<Part>, now_millis: u64) -> TableDelta {
+        for part in &mut parts {
+            part.retract
+                .retain(|op| !matches!(op, Op::Delete(key) if self.is_served(key)));
+            for op in &part.retract {
+                self.tables.apply(op);
+            }
+            let retired = part.take_retired();
+            self.quarantine.push(&part.owner, retired, now_millis);
+        }
+        parts.retain(|part| !part.is_empty());
+        TableDelta { parts }
+    }
+
+    /// Whether the frontend's owner has it in the tables.
+    fn is_served(&self, key: &RowKey) -> bool {
+        let owner = self.claims.winner(key).cloned().map(Owner::Service);
+        let rows = owner.and_then(|owner| self.owned.get(&owner));
+        rows.is_some_and(|rows| rows.contains(key))
+    }
+
+    fn report_full(&mut self, owner: Owner, full: &Full) {
+        let object = match &owner {
+            Owner::Service(name) => Object {
+                kind: "Service".to_owned(),
+                name: name.clone(),
+            },
+            Owner::Node | Owner::Nobody => Object {
+                kind: "Node".to_owned(),
+                name: ObjectName::new("", &self.world.node().name),
+            },
+        };
+        let problem = Problem {
+            object,
+            field: String::new(),
+            why: format!("{full}; until there is room it stays as it was before"),
+            place: None,
+        };
+        self.problems.insert(owner.clone(), vec![problem]);
+        self.waiting.insert(owner);
+    }
+}
+
+/// Sets an entry, or removes it if there is nothing in it.
+fn set<V: PartialEq>(map: &mut BTreeMap<Owner, V>, owner: &Owner, value: V, nothing: &V) {
+    if value == *nothing {
+        map.remove(owner);
+    } else {
+        map.insert(owner.clone(), value);
+    }
+}

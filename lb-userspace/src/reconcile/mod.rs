@@ -1,0 +1,234 @@
+//! How do planned changes get into the maps, and what if a write fails?
+//!
+//! Nothing is ever deleted that the first complete list of every input might still want: there is
+//! no [`Reconciler`] before that list ([`CompleteList`]), and nothing else writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lb_common::limits::REUSE_AFTER_MILLIS;
+
+use crate::dataplane::{Dataplane, DataplaneError};
+use crate::model::{Change, Object, ObjectName, Problem};
+use crate::plan::{CompleteList, ConfigBase, Planner};
+use crate::tables::{Owner, Part, TableDelta, diff};
+
+/// Failed writes are tried again after so long, then after twice as long, and so on.
+const RETRY_AFTER_MILLIS: u64 = 1_000;
+/// The longest time between two tries.
+const RETRY_AT_LEAST_EVERY_MILLIS: u64 = 60_000;
+
+/// Keeps a dataplane as the planner wants it.
+#[derive(Debug)]
+pub struct Reconciler<D> {
+    planner: Planner,
+    dataplane: D,
+    /// Set as long as the dataplane may hold something else than planned.
+    repair: Option<Repair>,
+}
+
+/// What is amiss, and when it is mended.
+#[derive(Debug, Default)]
+struct Repair {
+    at_millis: u64,
+    tries: u32,
+    /// Whose writes failed; nothing more is written for them until everything is compared.
+    failures: BTreeMap<Owner, DataplaneError>,
+    /// Whoever was to change together with them: their old elements may still be seen.
+    held: BTreeSet<Owner>,
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Adopts what the dataplane holds: what is wanted keeps its numbers, the rest goes.
+    ///
+    /// `now_millis` here and below comes from a clock that never goes back while the maps live.
+    ///
+    /// # Errors
+    /// The dataplane could not be read.
+    pub fn start(
+        mut dataplane: D,
+        base: ConfigBase,
+        everything: CompleteList,
+        now_millis: u64,
+    ) -> Result<Self, DataplaneError> {
+        let found = dataplane.read()?;
+        let capacities = dataplane.capacities();
+        let (planner, delta) = Planner::start(base, capacities, found, everything, now_millis);
+        let failures = write(&mut dataplane, &delta, &BTreeSet::new());
+        let mut reconciler = Self {
+            planner,
+            dataplane,
+            repair: None,
+        };
+        reconciler.note(failures, &delta, now_millis);
+        Ok(reconciler)
+    }
+
+    /// Takes changes in and writes what follows from them. Failures are among the
+    /// [`Reconciler::problems`] and tried again by [`Reconciler::tick`].
+    pub fn apply(&mut self, changes: Vec<Change>, now_millis: u64) {
+        let delta = self.planner.apply(changes, now_millis);
+        self.write(&delta, now_millis);
+    }
+
+    /// Changes what no object says.
+    pub fn configure(&mut self, base: ConfigBase, now_millis: u64) {
+        let delta = self.planner.configure(base, now_millis);
+        self.write(&delta, now_millis);
+    }
+
+    /// Does what the time has come for: deletes what nobody can be reading any more, and tries
+    /// failed writes again.
+    pub fn tick(&mut self, now_millis: u64) {
+        let none = BTreeSet::new();
+        let held = self.repair.as_ref().map_or(&none, |repair| &repair.held);
+        let delta = self.planner.due(held, now_millis);
+        self.write(&delta, now_millis);
+        if let Some(repair) = &self.repair
+            && repair.at_millis <= now_millis
+        {
+            self.audit(now_millis);
+        }
+    }
+
+    /// When the next [`Reconciler::tick`] has something to do.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<u64> {
+        let repair = self.repair.as_ref().map(|repair| repair.at_millis);
+        repair.into_iter().chain(self.planner.next_due()).min()
+    }
+
+    /// Compares all that the dataplane holds with what it must hold, and mends it.
+    ///
+    /// What is there and not wanted is deleted once nothing else had to be mended for as long as a
+    /// program may be reading it.
+    pub fn audit(&mut self, now_millis: u64) {
+        let found = match self.dataplane.read() {
+            Ok(found) => found,
+            Err(error) => {
+                let failures = [(Owner::Node, error)].into();
+                self.note(failures, &TableDelta::default(), now_millis);
+                return;
+            }
+        };
+        let mut delta = diff(&found, self.planner.tables());
+        let seen_changes = delta.parts.iter().any(Part::is_seen);
+        let leftovers = delta.parts.iter().any(|part| !part.retire.is_empty());
+        if seen_changes {
+            self.planner.written_late(now_millis);
+            delta.parts.iter_mut().for_each(|part| part.retire.clear());
+        }
+        let tries = self.repair.take().map_or(0, |repair| repair.tries);
+        let failures = write(&mut self.dataplane, &delta, &BTreeSet::new());
+        if !failures.is_empty() {
+            self.repair = Some(Repair {
+                tries,
+                ..Repair::default()
+            });
+            self.note(failures, &delta, now_millis);
+        } else if seen_changes && leftovers {
+            self.repair = Some(Repair {
+                at_millis: now_millis + REUSE_AFTER_MILLIS,
+                ..Repair::default()
+            });
+        }
+    }
+
+    /// What is not served as it was written.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let failures = self.repair.iter().flat_map(|repair| &repair.failures);
+        let mut problems = self.planner.problems();
+        problems.extend(failures.map(|(owner, error)| self.problem(owner, error)));
+        problems
+    }
+
+    /// Whoever plans.
+    #[must_use]
+    pub const fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
+    /// Whoever holds the tables.
+    #[must_use]
+    pub const fn dataplane(&self) -> &D {
+        &self.dataplane
+    }
+
+    /// Whoever holds the tables, for what is not theirs.
+    pub const fn dataplane_mut(&mut self) -> &mut D {
+        &mut self.dataplane
+    }
+
+    fn write(&mut self, delta: &TableDelta, now_millis: u64) {
+        let behind = self.repair.iter().flat_map(|repair| repair.failures.keys());
+        let behind = behind.cloned().collect();
+        let failures = write(&mut self.dataplane, delta, &behind);
+        if failures.is_empty() {
+            // Whoever has failed before still waits for the audit, and so does what it left.
+            let touched = delta.parts.iter().map(|part| &part.owner);
+            let skipped = touched.filter(|owner| behind.contains(owner)).cloned();
+            if let Some(repair) = &mut self.repair {
+                repair.held.extend(skipped);
+            }
+        } else {
+            self.note(failures, delta, now_millis);
+        }
+    }
+
+    /// Remembers what failed, and whose elements may be seen for longer than planned.
+    fn note(
+        &mut self,
+        failures: BTreeMap<Owner, DataplaneError>,
+        delta: &TableDelta,
+        now_millis: u64,
+    ) {
+        if failures.is_empty() {
+            return;
+        }
+        let repair = self.repair.get_or_insert_default();
+        let pause = RETRY_AFTER_MILLIS << repair.tries.min(8);
+        repair.at_millis = now_millis + pause.min(RETRY_AT_LEAST_EVERY_MILLIS);
+        repair.tries += 1;
+        repair.failures.extend(failures);
+        repair
+            .held
+            .extend(delta.parts.iter().map(|part| part.owner.clone()));
+    }
+
+    fn problem(&self, owner: &Owner, error: &DataplaneError) -> Problem {
+        let object = match owner {
+            Owner::Service(name) => Object {
+                kind: "Service".to_owned(),
+                name: name.clone(),
+            },
+            Owner::Node | Owner::Nobody => Object {
+                kind: "Node".to_owned(),
+                name: ObjectName::new("", &self.planner.world().node().name),
+            },
+        };
+        Problem {
+            object,
+            field: String::new(),
+            why: format!("{error}; the maps keep what they had of it, and it is tried again"),
+            place: None,
+        }
+    }
+}
+
+/// Writes phase by phase. A failure ends its owner's part and no other; `behind` are skipped.
+fn write(
+    dataplane: &mut impl Dataplane,
+    delta: &TableDelta,
+    behind: &BTreeSet<Owner>,
+) -> BTreeMap<Owner, DataplaneError> {
+    let mut failures = BTreeMap::new();
+    for (part, ops) in delta.phases() {
+        if behind.contains(&part.owner) || failures.contains_key(&part.owner) {
+            continue;
+        }
+        if let Err(error) = ops.iter().try_for_each(|op| dataplane.apply(op)) {
+            failures.insert(part.owner.clone(), error);
+        }
+    }
+    failures
+}
