@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use lb_common::addr::{Ip4, Ip6};
 use lb_common::layout::{CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, Config, Prefix};
 use lb_common::limits::{LAYOUT_VERSION, PREFIXES};
 
@@ -19,6 +20,10 @@ pub struct ConfigBase {
     pub snat_ports: [u16; 2],
     /// Jiffies in a second.
     pub hz: u32,
+    /// This node's address for SNAT where the link that a packet leaves by has none; zero = none.
+    pub node4: Ip4,
+    /// As `node4`.
+    pub node6: Ip6,
     /// Packets of flows from before us still arrive: pass TCP packets that have no flow.
     pub takeover: bool,
 }
@@ -34,6 +39,8 @@ pub(super) fn rows(base: &ConfigBase, node: &Node) -> (Tables, Vec<Problem>) {
         hash_key: base.hash_key,
         snat_ports: base.snat_ports,
         hz: base.hz,
+        node4: base.node4,
+        node6: base.node6,
         ..Config::default()
     };
     let config = &mut tables.config;
@@ -50,7 +57,10 @@ pub(super) fn rows(base: &ConfigBase, node: &Node) -> (Tables, Vec<Problem>) {
         ),
     ] {
         if !fits {
-            problems.push(too_many(node, field));
+            let why = format!(
+                "only the first {PREFIXES} networks of each family count; join neighbouring ones"
+            );
+            problems.push(problem(node, field, why));
         }
     }
     tables.v4.nodes = addresses(&node.addresses);
@@ -80,16 +90,15 @@ fn fill<A: PerFamily>(list: &mut [Prefix<A>; PREFIXES], networks: &[IpNet]) -> b
     prefixes.next().is_none()
 }
 
-fn too_many(node: &Node, field: &str) -> Problem {
+/// Something about the node.
+pub(super) fn problem(node: &Node, field: impl Into<String>, why: impl Into<String>) -> Problem {
     Problem {
         object: Object {
             kind: "Node".to_owned(),
             name: ObjectName::new("", &node.name),
         },
-        field: field.to_owned(),
-        why: format!(
-            "only the first {PREFIXES} networks of each family count; join neighbouring ones"
-        ),
+        field: field.into(),
+        why: why.into(),
         place: None,
     }
 }

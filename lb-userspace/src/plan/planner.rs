@@ -11,12 +11,13 @@ use super::node::{self, ConfigBase};
 use super::quarantine::Quarantine;
 use super::rows::rows;
 use super::service;
-use crate::model::{Change, Object, ObjectName, Problem, World};
+use crate::model::{Change, Problem, World};
 use crate::tables::{
     Capacities, Full, Op, Owner, Part, RowKey, TableDelta, Tables, diff_owner, split,
 };
 
-/// All there is, not just a part of it: only with that can it be told what is no longer wanted.
+/// Changes with which everything is known: every input has been read completely. Only that tells
+/// what is no longer wanted.
 #[derive(Clone, Debug, Default)]
 pub struct CompleteList(pub Vec<Change>);
 
@@ -34,55 +35,56 @@ pub struct Planner {
     /// The elements of each owner, without those in quarantine.
     owned: BTreeMap<Owner, Tables>,
     problems: BTreeMap<Owner, Vec<Problem>>,
+    /// Owners that were found in the maps, until everything is known.
+    adopted: BTreeSet<Owner>,
     /// Owners whose last plan found no room; they are as they were before.
     waiting: BTreeSet<Owner>,
 }
 
 impl Planner {
-    /// Plans everything, with the numbers of what is `found` in the maps, and says what to write.
-    /// What is found and not wanted goes.
+    /// Takes over what is `found` in the maps, with its numbers. Until everything is known
+    /// ([`Planner::complete`]) it stays as it is; nothing but new Services is planned.
     ///
-    /// `now_millis` comes from a clock that never goes back while the maps live.
+    /// `now_millis` here and below comes from a clock that never goes back while the maps live.
     #[must_use]
-    pub fn start(
-        base: ConfigBase,
-        capacities: Capacities,
-        found: Tables,
-        everything: CompleteList,
-        now_millis: u64,
-    ) -> (Self, TableDelta) {
+    pub fn adopt(base: ConfigBase, capacities: Capacities, found: Tables, now_millis: u64) -> Self {
         let hash_key = if found.config.layout_version == LAYOUT_VERSION {
             found.config.hash_key
         } else {
             base.hash_key
         };
-        let mut planner = Self {
+        let mut owned = split(&found);
+        owned.retain(|_, rows| *rows != Tables::default());
+        Self {
             base: ConfigBase { hash_key, ..base },
             capacities,
             world: World::default(),
             claims: Claims::default(),
             ids: Ids::recover(&found, capacities, now_millis),
             quarantine: Quarantine::default(),
-            owned: split(&found),
+            adopted: owned.keys().cloned().collect(),
+            owned,
             tables: found,
             problems: BTreeMap::new(),
             waiting: BTreeSet::new(),
-        };
-        for change in everything.0 {
-            planner.world.apply(change);
         }
-        let wanted = planner.world.services();
-        let wanted: Vec<Owner> = wanted
-            .map(|(name, _)| Owner::Service(name.clone()))
-            .collect();
-        let found = planner.owned.keys().cloned();
-        let all = found.chain(wanted).chain([Owner::Node]).collect();
-        let delta = planner.replan(all, now_millis);
-        (planner, delta)
     }
 
     /// Takes changes in and says what to write.
     pub fn apply(&mut self, changes: Vec<Change>, now_millis: u64) -> TableDelta {
+        let touched = self.take_in(changes);
+        self.replan(touched, now_millis)
+    }
+
+    /// Takes in the changes with which everything is known, and says what to write: what was
+    /// adopted and is not wanted goes.
+    pub fn complete(&mut self, everything: CompleteList, now_millis: u64) -> TableDelta {
+        let mut touched = self.take_in(everything.0);
+        touched.append(&mut self.adopted);
+        self.replan(touched, now_millis)
+    }
+
+    fn take_in(&mut self, changes: Vec<Change>) -> BTreeSet<Owner> {
         let mut touched = BTreeSet::new();
         for change in changes {
             if matches!(change, Change::Node(_)) {
@@ -90,7 +92,7 @@ impl Planner {
             }
             touched.extend(self.world.apply(change).into_iter().map(Owner::Service));
         }
-        self.replan(touched, now_millis)
+        touched
     }
 
     /// Changes what no object says; the hash key stays.
@@ -148,7 +150,13 @@ impl Planner {
     /// What is not served as it was written.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        self.problems.values().flatten().cloned().collect()
+        let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
+        if !self.adopted.is_empty() {
+            problems.push(self.node_problem(
+                "not every input has been read completely yet: what the maps had at the start stays as it was",
+            ));
+        }
+        problems
     }
 
     /// Plans these owners anew, and those Services that lose or win a frontend by it.
@@ -165,6 +173,9 @@ impl Planner {
             .chain(affected.into_iter().map(Owner::Service));
         let mut parts = Vec::new();
         for owner in all.collect::<BTreeSet<_>>() {
+            if self.adopted.contains(&owner) {
+                continue;
+            }
             match self.plan_owner(&owner) {
                 Ok(part) if part.is_empty() => {}
                 Ok(part) => parts.push(part),
@@ -239,24 +250,17 @@ impl Planner {
     }
 
     fn report_full(&mut self, owner: Owner, full: &Full) {
-        let object = match &owner {
-            Owner::Service(name) => Object {
-                kind: "Service".to_owned(),
-                name: name.clone(),
-            },
-            Owner::Node | Owner::Nobody => Object {
-                kind: "Node".to_owned(),
-                name: ObjectName::new("", &self.world.node().name),
-            },
-        };
-        let problem = Problem {
-            object,
-            field: String::new(),
-            why: format!("{full}; until there is room it stays as it was before"),
-            place: None,
+        let why = format!("{full}; until there is room it stays as it was before");
+        let problem = match &owner {
+            Owner::Service(name) => service::problem(name, "", why),
+            Owner::Node | Owner::Nobody => self.node_problem(why),
         };
         self.problems.insert(owner.clone(), vec![problem]);
         self.waiting.insert(owner);
+    }
+
+    fn node_problem(&self, why: impl Into<String>) -> Problem {
+        node::problem(self.world.node(), "", why)
     }
 }
 

@@ -273,27 +273,36 @@ pub fn service_name(service: &ObjectName, port: &ServicePort) -> ServiceName {
 /// Collects the problems of one Service.
 #[derive(Debug)]
 pub(super) struct Problems {
-    object: Object,
+    service: ObjectName,
     list: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn of(service: &ObjectName) -> Self {
+    fn of(service: &ObjectName) -> Self {
         Self {
-            object: Object {
-                kind: "Service".to_owned(),
-                name: service.clone(),
-            },
+            service: service.clone(),
             list: Vec::new(),
         }
     }
 
     pub(super) fn add(&mut self, field: impl Into<String>, why: impl Into<String>) {
-        self.list.push(Problem {
-            object: self.object.clone(),
-            field: field.into(),
-            why: why.into(),
-            place: None,
-        });
+        self.list.push(problem(&self.service, field, why));
+    }
+}
+
+/// Something about a Service.
+pub(super) fn problem(
+    service: &ObjectName,
+    field: impl Into<String>,
+    why: impl Into<String>,
+) -> Problem {
+    Problem {
+        object: Object {
+            kind: "Service".to_owned(),
+            name: service.clone(),
+        },
+        field: field.into(),
+        why: why.into(),
+        place: None,
     }
 }

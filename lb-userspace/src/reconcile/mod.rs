@@ -1,7 +1,7 @@
 //! How do planned changes get into the maps, and what if a write fails?
 //!
-//! Nothing is ever deleted that the first complete list of every input might still want: there is
-//! no [`Reconciler`] before that list ([`CompleteList`]), and nothing else writes.
+//! Nothing that was there at the start is changed or deleted before every input has been read
+//! completely: only a [`CompleteList`] does that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,29 +38,27 @@ struct Repair {
 }
 
 impl<D: Dataplane> Reconciler<D> {
-    /// Adopts what the dataplane holds: what is wanted keeps its numbers, the rest goes.
+    /// Takes over what the dataplane holds, and changes nothing of it yet.
     ///
     /// `now_millis` here and below comes from a clock that never goes back while the maps live.
     ///
     /// # Errors
     /// The dataplane could not be read.
-    pub fn start(
-        mut dataplane: D,
-        base: ConfigBase,
-        everything: CompleteList,
-        now_millis: u64,
-    ) -> Result<Self, DataplaneError> {
+    pub fn adopt(dataplane: D, base: ConfigBase, now_millis: u64) -> Result<Self, DataplaneError> {
         let found = dataplane.read()?;
-        let capacities = dataplane.capacities();
-        let (planner, delta) = Planner::start(base, capacities, found, everything, now_millis);
-        let failures = write(&mut dataplane, &delta, &BTreeSet::new());
-        let mut reconciler = Self {
+        let planner = Planner::adopt(base, dataplane.capacities(), found, now_millis);
+        Ok(Self {
             planner,
             dataplane,
             repair: None,
-        };
-        reconciler.note(failures, &delta, now_millis);
-        Ok(reconciler)
+        })
+    }
+
+    /// Takes in the changes with which everything is known. What was adopted keeps its numbers
+    /// where it is wanted; the rest goes.
+    pub fn complete(&mut self, everything: CompleteList, now_millis: u64) {
+        let delta = self.planner.complete(everything, now_millis);
+        self.write(&delta, now_millis);
     }
 
     /// Takes changes in and writes what follows from them. Failures are among the
