@@ -1,1 +1,12 @@
+//! What proves that packets go where they should: namespaces, topologies, servers and clients,
+//! the daemon under test, and single packets run through the kernel programs.
+//!
+//! Read in this order: [`topology`] (the machines that a test sees), [`peer`] (who talks there),
+//! and `README.md` beside this crate's sources for how to debug a failing test.
 
+pub mod command;
+pub mod need;
+pub mod netns;
+pub mod packet;
+pub mod peer;
+pub mod topology;

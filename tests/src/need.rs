@@ -1,0 +1,26 @@
+//! What must the machine have for a test? Root always; a kernel feature now and then.
+
+/// Fails where the test does not run as root: passing silently would hide that nothing ran.
+///
+/// # Panics
+/// Without root.
+pub fn root() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "this test makes network namespaces and loads kernel programs: run it as root, by `cargo xtask test`"
+    );
+}
+
+/// Whether the test may go on: the machine has the feature, or the test must say that it skips.
+/// In CI, where everything has to run, a missing feature is a failure.
+///
+/// # Panics
+/// If the feature is missing and `CI=true`.
+#[must_use]
+pub fn feature(name: &str, missing: Option<&str>) -> bool {
+    let Some(why) = missing else { return true };
+    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(!in_ci, "{name}: {why}; in CI nothing may be skipped");
+    println!("SKIP {name}: {why}");
+    false
+}

@@ -1,0 +1,424 @@
+//! How does a packet look, byte by byte? A builder with its own idea of checksums: everything is
+//! summed up from scratch, by the text of RFC 1071, and shares no code with what it tests.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// TCP flags.
+pub const SYN: u8 = 0x02;
+/// As [`SYN`].
+pub const ACK: u8 = 0x10;
+/// As [`SYN`].
+pub const FIN: u8 = 0x01;
+/// As [`SYN`].
+pub const RST: u8 = 0x04;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET: usize = 14;
+
+/// A packet as a test describes it; [`Packet::bytes`] is what goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from; the port is 0 for protocols without.
+    pub source: SocketAddr,
+    /// Where it goes; of the same family.
+    pub destination: SocketAddr,
+    /// Destination and source MAC address; none = there is no Ethernet header.
+    pub macs: Option<[[u8; 6]; 2]>,
+    /// Time to live, hop limit.
+    pub ttl: u8,
+    /// Its place among the fragments of a datagram.
+    pub fragment: Option<Fragment>,
+    /// What the IP header is followed by.
+    pub body: Body,
+}
+
+/// A part of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Which datagram.
+    pub id: u16,
+    /// Where in the datagram, in bytes; a multiple of 8.
+    pub offset: u16,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// What the IP header is followed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// TCP with its flags, sequence and acknowledgement number, and payload.
+    Tcp {
+        /// Flag bits.
+        flags: u8,
+        /// Sequence number.
+        sequence: u32,
+        /// Acknowledgement number.
+        acknowledgement: u32,
+        /// What follows the header.
+        payload: Vec<u8>,
+    },
+    /// UDP with its payload.
+    Udp {
+        /// What follows the header.
+        payload: Vec<u8>,
+        /// Whether the checksum is filled in (over IPv4 it may be left out).
+        has_checksum: bool,
+    },
+    /// ICMP or ICMPv6: type, code, the four bytes that depend on them, and what follows.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Four bytes after the checksum.
+        rest: [u8; 4],
+        /// What follows the header.
+        payload: Vec<u8>,
+    },
+    /// Another protocol, or no header at all (a later fragment).
+    Raw {
+        /// IP protocol number.
+        protocol: u8,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Packet {
+    /// A TCP packet with these flags and no payload.
+    #[must_use]
+    pub const fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Self {
+        let body = Body::Tcp {
+            flags,
+            sequence: 1_000,
+            acknowledgement: 0,
+            payload: Vec::new(),
+        };
+        Self::new(source, destination, body)
+    }
+
+    /// A UDP packet.
+    #[must_use]
+    pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Self {
+        let payload = payload.to_vec();
+        Self::new(
+            source,
+            destination,
+            Body::Udp {
+                payload,
+                has_checksum: true,
+            },
+        )
+    }
+
+    /// An ICMP or ICMPv6 message, by the family of the addresses.
+    #[must_use]
+    pub fn icmp(
+        source: IpAddr,
+        destination: IpAddr,
+        [kind, code]: [u8; 2],
+        rest: [u8; 4],
+        payload: &[u8],
+    ) -> Self {
+        let payload = payload.to_vec();
+        Self::new(
+            SocketAddr::new(source, 0),
+            SocketAddr::new(destination, 0),
+            Body::Icmp {
+                kind,
+                code,
+                rest,
+                payload,
+            },
+        )
+    }
+
+    /// A packet on an Ethernet link, with MAC addresses of its own.
+    #[must_use]
+    pub const fn new(source: SocketAddr, destination: SocketAddr, body: Body) -> Self {
+        Self {
+            source,
+            destination,
+            macs: Some([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]),
+            ttl: 64,
+            fragment: None,
+            body,
+        }
+    }
+
+    /// The packet with other addresses and ports; what they enter into follows.
+    #[must_use]
+    pub fn between(&self, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            ..self.clone()
+        }
+    }
+
+    /// The packet with another payload, if its protocol has one.
+    #[must_use]
+    pub fn with_payload(mut self, bytes: &[u8]) -> Self {
+        match &mut self.body {
+            Body::Tcp { payload, .. } | Body::Udp { payload, .. } | Body::Icmp { payload, .. } => {
+                *payload = bytes.to_vec();
+            }
+            Body::Raw { bytes: all, .. } => *all = bytes.to_vec(),
+        }
+        self
+    }
+
+    /// The packet with another time to live.
+    #[must_use]
+    pub const fn with_ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The packet between other machines of the link: destination, source.
+    #[must_use]
+    pub const fn with_macs(mut self, macs: [[u8; 6]; 2]) -> Self {
+        self.macs = Some(macs);
+        self
+    }
+
+    /// The packet as a link without Ethernet header carries it.
+    #[must_use]
+    pub const fn without_ethernet(mut self) -> Self {
+        self.macs = None;
+        self
+    }
+
+    /// The packet as a fragment.
+    #[must_use]
+    pub const fn fragment(mut self, id: u16, offset: u16, more: bool) -> Self {
+        self.fragment = Some(Fragment { id, offset, more });
+        self
+    }
+
+    /// Its IP protocol number.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        match self.body {
+            Body::Tcp { .. } => 6,
+            Body::Udp { .. } => 17,
+            Body::Icmp { .. } if self.source.is_ipv4() => 1,
+            Body::Icmp { .. } => 58,
+            Body::Raw { protocol, .. } => protocol,
+        }
+    }
+
+    /// The whole packet.
+    ///
+    /// # Panics
+    /// If its addresses are of two families or it is longer than 64 KiB.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some([to, from]) = self.macs {
+            let kind: u16 = if self.source.is_ipv4() {
+                0x0800
+            } else {
+                0x86dd
+            };
+            bytes.extend([to, from].concat());
+            bytes.extend(kind.to_be_bytes());
+        }
+        bytes.extend(self.ip_bytes());
+        bytes
+    }
+
+    /// The packet from its IP header on.
+    ///
+    /// # Panics
+    /// As [`Packet::bytes`].
+    #[must_use]
+    pub fn ip_bytes(&self) -> Vec<u8> {
+        let body = self.body_bytes();
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.in_ipv4(source, destination, &body)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.in_ipv6(source, destination, &body)
+            }
+            families => panic!("a packet between families: {families:?}"),
+        }
+    }
+
+    fn in_ipv4(&self, source: Ipv4Addr, destination: Ipv4Addr, body: &[u8]) -> Vec<u8> {
+        const DO_NOT_FRAGMENT: u16 = 0x4000;
+        let (id, place) = match self.fragment {
+            None => (0, DO_NOT_FRAGMENT),
+            Some(Fragment { id, offset, more }) => (id, (u16::from(more) << 13) | (offset / 8)),
+        };
+        let mut header = vec![0x45, 0];
+        header.extend(length(20 + body.len()).to_be_bytes());
+        header.extend(id.to_be_bytes());
+        header.extend(place.to_be_bytes());
+        header.extend([self.ttl, self.protocol(), 0, 0]);
+        header.extend(source.octets());
+        header.extend(destination.octets());
+        let sum = checksum(&header);
+        header[10..12].copy_from_slice(&sum.to_be_bytes());
+        [header.as_slice(), body].concat()
+    }
+
+    fn in_ipv6(&self, source: Ipv6Addr, destination: Ipv6Addr, body: &[u8]) -> Vec<u8> {
+        const FRAGMENT: u8 = 44;
+        let mut rest = Vec::new();
+        if let Some(Fragment { id, offset, more }) = self.fragment {
+            rest.extend([self.protocol(), 0]);
+            rest.extend((offset | u16::from(more)).to_be_bytes());
+            rest.extend(u32::from(id).to_be_bytes());
+        }
+        let next = if rest.is_empty() {
+            self.protocol()
+        } else {
+            FRAGMENT
+        };
+        rest.extend(body);
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend(length(rest.len()).to_be_bytes());
+        packet.extend([next, self.ttl]);
+        packet.extend(source.octets());
+        packet.extend(destination.octets());
+        packet.extend(rest);
+        packet
+    }
+
+    fn body_bytes(&self) -> Vec<u8> {
+        let ports = [
+            self.source.port().to_be_bytes(),
+            self.destination.port().to_be_bytes(),
+        ]
+        .concat();
+        let (mut bytes, sum_at) = match &self.body {
+            Body::Tcp {
+                flags,
+                sequence,
+                acknowledgement,
+                payload,
+            } => {
+                let mut bytes = ports;
+                bytes.extend(sequence.to_be_bytes());
+                bytes.extend(acknowledgement.to_be_bytes());
+                // Five words of header; a window of 64,240 bytes; no urgent data.
+                bytes.extend([5 << 4, *flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+                bytes.extend(payload);
+                (bytes, Some(16))
+            }
+            Body::Udp {
+                payload,
+                has_checksum,
+            } => {
+                let mut bytes = ports;
+                bytes.extend(length(8 + payload.len()).to_be_bytes());
+                bytes.extend([0, 0]);
+                bytes.extend(payload);
+                (bytes, has_checksum.then_some(6))
+            }
+            Body::Icmp {
+                kind,
+                code,
+                rest,
+                payload,
+            } => {
+                let mut bytes = vec![*kind, *code, 0, 0];
+                bytes.extend(rest);
+                bytes.extend(payload);
+                (bytes, Some(2))
+            }
+            Body::Raw { bytes, .. } => (bytes.clone(), None),
+        };
+        if let Some(at) = sum_at {
+            let sum = self.body_checksum(&bytes);
+            bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Over the pseudo-header too, which ICMP for IPv4 alone does without.
+    fn body_checksum(&self, bytes: &[u8]) -> u16 {
+        let mut covered = match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(_), IpAddr::V4(_)) if self.protocol() == 1 => Vec::new(),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                [source.octets(), destination.octets()].concat()
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                [source.octets(), destination.octets()].concat()
+            }
+            families => panic!("a packet between families: {families:?}"),
+        };
+        if !covered.is_empty() {
+            // IPv4 writes protocol and length in four bytes, IPv6 in eight: the sum is the same.
+            covered.extend([0, self.protocol()]);
+            covered.extend(length(bytes.len()).to_be_bytes());
+        }
+        covered.extend(bytes);
+        match checksum(&covered) {
+            // In UDP zero says that there is no checksum.
+            0 if self.protocol() == 17 => 0xffff,
+            sum => sum,
+        }
+    }
+}
+
+/// The Internet checksum of bytes whose checksum field is zero (RFC 1071, in big-endian words).
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let mut sum: u32 = 0;
+    for word in bytes.chunks(2) {
+        sum += u32::from(word[0]) << 8 | word.get(1).map_or(0, |&low| u32::from(low));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+fn length(bytes: usize) -> u16 {
+    u16::try_from(bytes).expect("a packet has less than 64 KiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_1071_has_its_sum() {
+        assert_eq!(
+            checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            !0xddf2
+        );
+    }
+
+    #[test]
+    fn whole_packets_sum_up_to_all_ones() {
+        let pairs = [
+            ("10.42.0.9:40000", "10.43.165.39:80"),
+            ("[fd00::9]:40000", "[fd00:43::39]:80"),
+        ];
+        for (source, destination) in pairs {
+            let [source, destination]: [SocketAddr; 2] =
+                [source, destination].map(|a| a.parse().unwrap());
+            for packet in [
+                Packet::tcp(source, destination, SYN).with_payload(b"odd"),
+                Packet::udp(source, destination, b"even"),
+            ] {
+                let bytes = packet.ip_bytes();
+                let header = if source.is_ipv4() { 20 } else { 40 };
+                if source.is_ipv4() {
+                    assert_eq!(checksum(&bytes[..header]), 0);
+                }
+                // Addresses are the last thing in either header.
+                let addresses = if source.is_ipv4() { 8 } else { 32 };
+                let mut covered = bytes[header - addresses..].to_vec();
+                covered.splice(addresses..addresses, [0, packet.protocol()]);
+                let body = u16::try_from(bytes.len() - header).unwrap();
+                covered.splice(addresses + 2..addresses + 2, body.to_be_bytes());
+                assert_eq!(checksum(&covered), 0, "{packet:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Who talks in the topologies? Servers that say who they are, and clients that say what happened.
+//!
+//! Clients never retry: one failure is one failure. Everything has a time-out and an end.
+
+mod dial;
+mod load;
+mod ping;
+mod server;
+mod stream;
+
+pub use dial::{Answer, Dial, Failure, Transport};
+pub use load::{Load, LoadReport};
+pub use ping::ping;
+pub use server::Server;
+pub use stream::{Stream, StreamReport};
+
+/// What a client asks a server: its name.
+const HOST_NAME: &str = "/host_name";
+/// What a client asks a server: to send back all that follows.
+const ECHO: &str = "/echo";

@@ -1,0 +1,232 @@
+//! Which machines does a test see? Namespaces joined to clusters that read like sentences:
+//! "a client pod on this node, a server pod on the other one".
+//!
+//! None of them is connected to the namespace that the tests are started in: there is no way out.
+
+pub mod addresses;
+mod node;
+mod place;
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use anyhow::{Context as _, Result};
+
+pub use addresses::{Family, Pair};
+pub use node::{Node, POD_LINK, UPLINK};
+pub use place::Place;
+
+use crate::need;
+
+/// With this variable set, a failed test waits for Enter before its namespaces go.
+const PAUSE: &str = "LB_PAUSE";
+
+/// Two nodes, a router, and a client beyond it.
+///
+/// ```text
+///  pods ─ veth ─ node-a ─ eth0 ┐
+///                              ├─ router ─ outside
+///  pods ─ veth ─ node-b ─ eth0 ┘
+/// ```
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    router: Place,
+    outside: Place,
+}
+
+impl Cluster {
+    /// Pods attached by routed veth, as with Calico; nodes route each other's pods directly.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn routed_veth() -> Result<Self> {
+        let router = Place::new("router", addresses::router())?;
+        let first = *addresses::OUTSIDE_HOSTS.start();
+        let outside = Place::new("outside", addresses::outside(first))?;
+        let cluster = Self {
+            nodes: vec![Node::new(0)?, Node::new(1)?],
+            router,
+            outside,
+        };
+        cluster.make_router().context("connecting the router")?;
+        cluster.connect_outside().context("connecting outside")?;
+        for node in &cluster.nodes {
+            cluster
+                .connect(node)
+                .with_context(|| format!("connecting {}", node.name()))?;
+        }
+        cluster.add_routes().context("routing")?;
+        Ok(cluster)
+    }
+
+    /// The node under test.
+    #[must_use]
+    pub fn here(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// Another node.
+    #[must_use]
+    pub fn elsewhere(&self) -> &Node {
+        &self.nodes[1]
+    }
+
+    /// A client in another network, beyond the router.
+    #[must_use]
+    pub const fn outside(&self) -> &Place {
+        &self.outside
+    }
+
+    /// What connects the nodes and outside.
+    #[must_use]
+    pub const fn router(&self) -> &Place {
+        &self.router
+    }
+
+    fn make_router(&self) -> Result<()> {
+        let netns = self.router.netns();
+        netns.sysctl("net.ipv4.ip_forward", "1")?;
+        netns.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+        let [bits4, bits6] = addresses::LAN_BITS;
+        let Pair { v4, v6 } = addresses::router();
+        netns.ip(&format!(
+            "link add lan type bridge mcast_snooping 0
+             link set lan up
+             addr add {v4}/{bits4} dev lan
+             addr add {v6}/{bits6} dev lan nodad"
+        ))
+    }
+
+    fn connect_outside(&self) -> Result<()> {
+        let [bits4, bits6] = addresses::LAN_BITS;
+        let gateway = addresses::outside(1);
+        self.router.netns().ip(&format!(
+            "link add out type veth peer name eth0 netns {outside}
+             link set out up
+             addr add {v4}/{bits4} dev out
+             addr add {v6}/{bits6} dev out nodad",
+            outside = self.outside.netns().path().display(),
+            v4 = gateway.v4,
+            v6 = gateway.v6,
+        ))?;
+        let mut commands = String::from("link set eth0 up\n");
+        for host in addresses::OUTSIDE_HOSTS {
+            let Pair { v4, v6 } = addresses::outside(host);
+            writeln!(commands, "addr add {v4}/{bits4} dev eth0")?;
+            // All but the first are used when a client asks for them only.
+            let choice = if host == *addresses::OUTSIDE_HOSTS.start() {
+                ""
+            } else {
+                "preferred_lft 0"
+            };
+            writeln!(commands, "addr add {v6}/{bits6} dev eth0 nodad {choice}")?;
+        }
+        writeln!(commands, "route add default via {}", gateway.v4)?;
+        writeln!(commands, "route add default via {}", gateway.v6)?;
+        self.outside.netns().ip(&commands)
+    }
+
+    fn connect(&self, node: &Node) -> Result<()> {
+        let [bits4, bits6] = addresses::LAN_BITS;
+        let place = node.place();
+        let router = addresses::router();
+        self.router.netns().ip(&format!(
+            "link add {node} type veth peer name {UPLINK} netns {netns}
+             link set {node} master lan up",
+            node = node.name(),
+            netns = place.netns().path().display(),
+        ))?;
+        place.netns().ip(&format!(
+            "link set {UPLINK} up
+             addr add {v4}/{bits4} dev {UPLINK}
+             addr add {v6}/{bits6} dev {UPLINK} nodad
+             route add default via {router4}
+             route add default via {router6}",
+            v4 = place.address(Family::V4),
+            v6 = place.address(Family::V6),
+            router4 = router.v4,
+            router6 = router.v6,
+        ))
+    }
+
+    /// Everybody knows which node has which pods; the router sends virtual addresses to this node.
+    fn add_routes(&self) -> Result<()> {
+        let mut of_router = String::new();
+        for (n, node) in (0..).zip(&self.nodes) {
+            let pods = addresses::pod(n, 0);
+            let via = addresses::node(n);
+            let routes = format!(
+                "route add {}/24 via {}\nroute add {}/64 via {}\n",
+                pods.v4, via.v4, pods.v6, via.v6
+            );
+            of_router.push_str(&routes);
+            for other in self
+                .nodes
+                .iter()
+                .filter(|other| other.name() != node.name())
+            {
+                other.place().netns().ip(&routes)?;
+            }
+        }
+        let here = addresses::node(0);
+        for prefix in addresses::ROUTED.iter().chain(&addresses::SERVICES) {
+            let via = if prefix.contains(':') {
+                here.of(Family::V6)
+            } else {
+                here.of(Family::V4)
+            };
+            writeln!(of_router, "route add {prefix} via {via}")?;
+        }
+        self.router.netns().ip(&of_router)
+    }
+
+    /// Every place there is.
+    fn places(&self) -> Vec<Place> {
+        let mut places = vec![self.outside.clone(), self.router.clone()];
+        for node in &self.nodes {
+            places.push(node.place().clone());
+            places.extend(node.pods());
+        }
+        places
+    }
+}
+
+/// Runs a test on a cluster of its own. When it fails, prints how to look inside, and with
+/// `LB_PAUSE=1` waits for Enter before everything goes.
+///
+/// # Panics
+/// When the test fails, which is how it says so.
+pub fn on(make: impl FnOnce() -> Result<Cluster>, test: impl FnOnce(&Cluster) -> Result<()>) {
+    need::root();
+    let cluster = make().expect("the cluster can be made");
+    let outcome = catch_unwind(AssertUnwindSafe(|| test(&cluster)));
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            explain(&cluster);
+            panic!("{error:#}");
+        }
+        Err(panic) => {
+            explain(&cluster);
+            resume_unwind(panic);
+        }
+    }
+}
+
+fn explain(cluster: &Cluster) {
+    eprintln!("The places of this test:");
+    for place in cluster.places() {
+        eprintln!("  {:<12} {}", place.name(), place.netns().look_inside());
+    }
+    let mut stdin = std::io::stdin().lock();
+    if std::env::var_os(PAUSE).is_none() || !stdin.is_terminal() {
+        eprintln!("They go now: with {PAUSE}=1, on a terminal, they would wait for you.");
+        return;
+    }
+    eprintln!("Press Enter to remove them.");
+    if let Err(error) = stdin.read_line(&mut String::new()) {
+        eprintln!("standard input: {error}");
+    }
+}
