@@ -217,7 +217,9 @@ fn print_for_other_systems(machine: &Machine) {
         );
     }
     if machine.bpf != Bpf::Complete {
-        println!("  rustup toolchain install nightly --profile minimal --component rust-src");
+        println!(
+            "  rustup toolchain install nightly --profile minimal --component rust-src,clippy"
+        );
         println!(
             "  cargo install bpf-linker --version {} --locked",
             linker::VERSION

@@ -171,7 +171,7 @@ fn nightly(root: &Path, program: &str) -> Command {
 fn nightly_has_rust_src(root: &Path) -> bool {
     // The list first: `rustup run` may install a toolchain that is not there.
     let installed = process::output(process::isolated("rustup", root).args(["toolchain", "list"]))
-        .is_ok_and(|list| list.lines().any(|line| line.starts_with("nightly-")));
+        .is_ok_and(|list| list.lines().any(|line| line.starts_with("nightly")));
     installed
         && process::output(nightly(root, "rustc").args(["--print", "sysroot"])).is_ok_and(
             |sysroot| {
