@@ -70,10 +70,12 @@ impl Call {
     /// Makes the call fail with this error number, where the kernel can (5.18); it fails with
     /// EPERM otherwise.
     #[inline(always)]
-    pub(crate) fn fail_with(&self, error: i32) {
+    pub(crate) fn fail_with(error: i32) {
         if globals::SOCKET_REFUSES.load() != 0 {
             // SAFETY: the helper takes any error number.
-            unsafe { bpf_set_retval(-error) };
+            unsafe {
+                bpf_set_retval(-error);
+            }
         }
     }
 
@@ -92,7 +94,7 @@ impl Call {
             write_volatile(
                 (&raw mut (*self.context).user_ip6).cast::<u32>().add(i),
                 word,
-            )
+            );
         }
     }
 

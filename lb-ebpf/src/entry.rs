@@ -1,5 +1,10 @@
 //! Which programs are there? Entry points; each says where it sits and hands over.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the attributes hand the context over by value"
+)]
+
 use aya_ebpf::{
     macros::{cgroup_sock_addr, classifier, xdp},
     programs::{SockAddrContext, TcContext, XdpContext},

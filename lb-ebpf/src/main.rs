@@ -1,5 +1,18 @@
 //! The kernel programs: entry points only. `path` is the packet path from top to bottom.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "verdicts are the same 32 bits signed and unsigned; lengths of packets fit both"
+)]
+#![allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "a key that is passed by value is copied onto a stack of 512 bytes"
+)]
+#![allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what is inlined is passed in registers either way"
+)]
 
 #[cfg(target_arch = "bpf")]
 mod affinity;

@@ -194,10 +194,9 @@ macro_rules! family {
             }
             #[inline(always)]
             fn scratch() -> Option<&'static mut Scratch<Self>> {
+                let scratch = $scratch.get_ptr_mut(0)?;
                 // SAFETY: the element is this CPU's own and plain bytes; each path takes it once.
-                $scratch
-                    .get_ptr_mut(0)
-                    .map(|scratch| unsafe { &mut *scratch })
+                Some(unsafe { &mut *scratch })
             }
             #[inline(always)]
             fn is_pod(config: &Config, address: &Self) -> bool {

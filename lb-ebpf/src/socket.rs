@@ -134,7 +134,7 @@ fn dial<S: Seat<Address: Maps>>(call: Call) -> i32 {
         Decision::Pass => PROCEED,
         Decision::Drop(reason) => {
             maps::count(Hook::Socket, reason);
-            call.fail_with(EPERM);
+            Call::fail_with(EPERM);
             FAIL
         }
         Decision::Refuse(reason) => {
@@ -143,7 +143,7 @@ fn dial<S: Seat<Address: Maps>>(call: Call) -> i32 {
                 return PROCEED;
             }
             maps::count(Hook::Socket, reason);
-            call.fail_with(ECONNREFUSED);
+            Call::fail_with(ECONNREFUSED);
             FAIL
         }
         Decision::Forward(forward) => {

@@ -187,12 +187,12 @@ impl Packet for Tc {
             Verdict::Pass => TC_ACT_UNSPEC,
             Verdict::Drop(reason) => {
                 maps::count(Self::HOOK, reason);
-                TC_ACT_SHOT as i32
+                TC_ACT_SHOT
             }
             Verdict::Back => match self.turn_around() {
                 // SAFETY: the helper only notes where the packet shall go.
                 Some(()) => unsafe { bpf_redirect(self.link(), 0) as i32 },
-                None => TC_ACT_SHOT as i32,
+                None => TC_ACT_SHOT,
             },
             Verdict::Out(route) => {
                 // The kernel finds (or asks for) the neighbour by itself. Kernel 5.10.

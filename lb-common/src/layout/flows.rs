@@ -1,0 +1,149 @@
+//! What is remembered of connections and clients? Programs write these maps.
+
+/// Map `flows4|6`: the packet as it arrives, before anything is changed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port, host order.
+    pub source_port: u16,
+    /// Destination port, host order.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Map `flows4|6`: what becomes of the packet. The other direction's entry is the mirror image:
+/// [`crate::flow::mirror`] makes it from this one.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct Flow<A> {
+    /// New source address.
+    pub source: A,
+    /// New destination address.
+    pub destination: A,
+    /// New source port, host order.
+    pub source_port: u16,
+    /// New destination port, host order.
+    pub destination_port: u16,
+    /// `FLOW_*` bits.
+    pub flags: u16,
+    /// `TCP_*` bits of [`crate::tcp`] seen in this direction; for UDP [`crate::tcp::SEEN`].
+    pub state: u8,
+    /// [`Hook`](crate::drops::Hook) that made the entry.
+    pub hook: u8,
+    /// Id of the service port (map `services`).
+    pub service_port: u32,
+    /// The backend's generation when the flow began: with address and port it names one endpoint,
+    /// which an id does not, as ids are given out again.
+    pub generation: u32,
+    /// Jiffies, low 32 bits, when the flow began.
+    pub created: u32,
+    /// Jiffies, low 32 bits, when this direction was last seen.
+    pub last_seen: u32,
+    /// Packets in this direction (approximate where one flow's packets meet on two CPUs).
+    pub packets: u64,
+    /// Bytes in this direction, from the IP header on.
+    pub bytes: u64,
+}
+
+/// The entry is the reply direction (backend to client).
+pub const FLOW_REPLY: u16 = 1;
+/// The client's address is replaced by the node's: both directions are ours at ingress and leave
+/// by redirect.
+pub const FLOW_SNAT: u16 = 2;
+/// Client and backend are the same pod: back out of the link it came from.
+pub const FLOW_HAIRPIN: u16 = 4;
+/// Decided by the `outside` pool (an outside client).
+pub const FLOW_OUTSIDE: u16 = 8;
+/// The port was changed to keep two flows apart; the client's address was not.
+pub const FLOW_RENUMBERED: u16 = 16;
+/// Affinity chose the backend.
+pub const FLOW_AFFINITY: u16 = 32;
+/// Client and backend are ports of one bridge, and the packet stays on it.
+pub const FLOW_BRIDGED: u16 = 64;
+
+/// Map `affinity4|6`: who asks.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct AffinityKey<A> {
+    /// The client's address.
+    pub client: A,
+    /// Id of the service port (map `services`).
+    pub service_port: u32,
+}
+
+/// Map `affinity4|6`: whom it got.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct Affinity {
+    /// Id of the backend.
+    pub backend: u32,
+    /// The backend's generation then: an id given to another backend is no affinity.
+    pub generation: u32,
+    /// Jiffies, low 32 bits, of the last use.
+    pub last_used: u32,
+}
+
+/// Map `snat4|6`, by the [`FlowKey`] of the reply: who holds this port toward this backend.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct Reservation<A> {
+    /// The client's address.
+    pub client: A,
+    /// The frontend's address.
+    pub frontend: A,
+    /// The client's port, host order.
+    pub client_port: u16,
+    /// The frontend's port, host order.
+    pub frontend_port: u16,
+}
+
+/// Map `sockets4|6`: a socket and the backend that it talks to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct SocketKey<A> {
+    /// The socket's cookie, lower half first.
+    pub cookie: [u32; 2],
+    /// The backend's address.
+    pub backend: A,
+    /// The backend's port, host order.
+    pub port: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+impl<A> SocketKey<A> {
+    /// The key of a socket and its backend (port in host order).
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(cookie: u64, backend: A, port: u16) -> Self {
+        Self {
+            cookie: [cookie as u32, (cookie >> 32) as u32],
+            backend,
+            port,
+            reserved: 0,
+        }
+    }
+}
+
+/// Map `sockets4|6`: the frontend that the socket dialled.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct SocketFlow<A> {
+    /// The frontend's address.
+    pub frontend: A,
+    /// The frontend's port, host order.
+    pub port: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Id of the service port (map `services`).
+    pub service_port: u32,
+    /// The backend's generation.
+    pub generation: u32,
+}
