@@ -5,7 +5,10 @@
 
 use core::mem::offset_of;
 
-use aya_ebpf::bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, bpf_fib_lookup};
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
+    bpf_fib_lookup,
+};
 use lb_common::{drops::DropReason, wire::Ethernet};
 
 use crate::{
@@ -43,6 +46,10 @@ pub(crate) fn way<A: Wire, P: Packet>(
         Ok(()) => true,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) => false,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) => return Ok(Way::Stack),
+        // Traffic control's look-up judges the size by itself.
+        Err(code) if code == i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) => {
+            return Err(DropReason::TooBig);
+        }
         Err(_) => return Err(DropReason::NoRoute),
     };
     let link = parameters.ifindex;
