@@ -2,9 +2,11 @@
 //! the daemon under test, and single packets run through the kernel programs.
 //!
 //! Read in this order: [`topology`] (the machines that a test sees), [`peer`] (who talks there),
-//! and `README.md` beside this crate's sources for how to debug a failing test.
+//! [`packet`] and [`datapath`] (single packets), and `README.md` beside this crate's sources for how to debug a failing test.
 
 pub mod command;
+pub mod datapath;
+pub mod leftovers;
 pub mod need;
 pub mod netns;
 pub mod packet;

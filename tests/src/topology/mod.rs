@@ -22,6 +22,17 @@ use crate::need;
 /// With this variable set, a failed test waits for Enter before its namespaces go.
 const PAUSE: &str = "LB_PAUSE";
 
+/// Number of the router's link to the outside.
+const OUT: u8 = u8::MAX;
+
+/// Interface index of the link with this number, on the side that is not called `eth0`.
+///
+/// The two ends of a veth must have different ones: to the kernel they would look like one device,
+/// and it would take up to a second to notice that the link is up.
+fn index(number: u8) -> u32 {
+    1_000 + u32::from(number)
+}
+
 /// Two nodes, a router, and a client beyond it.
 ///
 /// ```text
@@ -103,10 +114,11 @@ impl Cluster {
         let [bits4, bits6] = addresses::LAN_BITS;
         let gateway = addresses::outside(1);
         self.router.netns().ip(&format!(
-            "link add out type veth peer name eth0 netns {outside}
+            "link add out index {index} type veth peer name eth0 netns {outside}
              link set out up
              addr add {v4}/{bits4} dev out
              addr add {v6}/{bits6} dev out nodad",
+            index = index(OUT),
             outside = self.outside.netns().path().display(),
             v4 = gateway.v4,
             v6 = gateway.v6,
@@ -133,9 +145,10 @@ impl Cluster {
         let place = node.place();
         let router = addresses::router();
         self.router.netns().ip(&format!(
-            "link add {node} type veth peer name {UPLINK} netns {netns}
+            "link add {node} index {index} type veth peer name {UPLINK} netns {netns}
              link set {node} master lan up",
             node = node.name(),
+            index = index(node.number()),
             netns = place.netns().path().display(),
         ))?;
         place.netns().ip(&format!(

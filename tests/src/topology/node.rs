@@ -80,6 +80,12 @@ impl Node {
         &self.place
     }
 
+    /// Its number; 0 is the node under test.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        self.number
+    }
+
     /// Its name, as `spec.nodeName` says it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -145,11 +151,12 @@ impl Node {
         let [gateway4, gateway6] = GATEWAY;
         let netns = pod.netns().path();
         self.place.netns().ip(&format!(
-            "link add {link} type veth peer name eth0 netns {netns}
+            "link add {link} index {index} type veth peer name eth0 netns {netns}
              link set {link} up
              addr add {gateway6}/64 dev {link} nodad
              route add {v4}/32 dev {link}
              route add {v6}/128 dev {link}",
+            index = super::index(host),
             netns = netns.display(),
         ))?;
         let node = self.place.netns();

@@ -1,0 +1,235 @@
+//! How do the programs get into the kernel for a test, and how is one run over a packet?
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{Program, ProgramError, TestRun as _, XdpMode};
+use aya::{Ebpf, EbpfLoader, TestRunOptions};
+use lb_common::addr::Family;
+use lb_common::drops::Hook;
+use lb_common::layout::{Flow, FlowKey, Link};
+use lb_userspace::tables::Tables;
+
+use super::maps::{self, Drops};
+
+/// Sizes for the big maps: what rows need, with room for what the kernel holds back per CPU.
+const SIZES: [(&str, u32); 8] = [
+    ("flows4", 1 << 14),
+    ("flows6", 1 << 14),
+    ("snat4", 1 << 10),
+    ("snat6", 1 << 10),
+    ("affinity4", 1 << 12),
+    ("affinity6", 1 << 12),
+    ("sockets4", 1 << 12),
+    ("sockets6", 1 << 12),
+];
+
+/// The programs that see packets.
+const PROGRAMS: [&str; 5] = [
+    "tc_pod_in",
+    "tc_pod_out",
+    "tc_uplink_in",
+    "tc_uplink_out",
+    "xdp_uplink",
+];
+
+/// Where `ifindex` is in `__sk_buff` and in `xdp_md`, and `data_end` in the latter, in bytes.
+const SKB_IFINDEX: usize = 40;
+const XDP_IFINDEX: usize = 12;
+const XDP_DATA_END: usize = 4;
+/// A packet may grow by so much.
+const HEADROOM: usize = 256;
+
+/// The BPF object that the tests are about.
+///
+/// # Errors
+/// It has not been built; the message says how to.
+pub fn object() -> Result<Vec<u8>> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/lb.o");
+    let path = std::env::var_os("LB_OBJECT").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    std::fs::read(&path).with_context(|| {
+        format!(
+            "{}: build the BPF object with `cargo xtask build-ebpf`",
+            path.display()
+        )
+    })
+}
+
+/// The programs in the kernel, with maps of their own.
+pub struct Kernel {
+    bpf: Ebpf,
+    written: Tables,
+}
+
+/// What a program did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What it returned.
+    pub code: Code,
+    /// The packet as it left it.
+    pub bytes: Vec<u8>,
+}
+
+/// What a program says shall become of the packet, whatever the hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// `TC_ACT_UNSPEC`, `XDP_PASS`: whoever comes next decides.
+    Next,
+    /// `TC_ACT_SHOT`, `XDP_DROP`.
+    Drop,
+    /// `TC_ACT_REDIRECT`, `XDP_TX`, `XDP_REDIRECT`.
+    Send,
+}
+
+impl Code {
+    fn of(hook: Hook, code: u32) -> Result<Self> {
+        Ok(match (hook, code.cast_signed()) {
+            (Hook::Tc, -1) | (Hook::Xdp, 2) => Self::Next,
+            (Hook::Tc, 2) | (Hook::Xdp, 1) => Self::Drop,
+            (Hook::Tc, 7) | (Hook::Xdp, 3 | 4) => Self::Send,
+            _ => bail!("{} program returned {}", hook.name(), code.cast_signed()),
+        })
+    }
+}
+
+impl Kernel {
+    /// Loads the object. The tables are empty.
+    ///
+    /// # Errors
+    /// There is no object, or the kernel refuses it.
+    pub fn load() -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for (name, size) in SIZES {
+            loader.map_max_entries(name, size);
+        }
+        let checksum_flag = checksum_flag()?;
+        loader.override_global("CHECKSUM_IPV6", &checksum_flag, true);
+        let mut bpf = loader.load(&object()?).context("loading the BPF object")?;
+        for name in PROGRAMS {
+            let program = bpf
+                .program_mut(name)
+                .with_context(|| format!("no program {name}"))?;
+            load(program).with_context(|| format!("loading program {name}"))?;
+        }
+        Ok(Self {
+            bpf,
+            written: Tables::default(),
+        })
+    }
+
+    /// Begins anew: these tables, and nothing of what packets left behind.
+    ///
+    /// # Errors
+    /// A map refuses.
+    pub fn reset(&mut self, tables: &Tables) -> Result<()> {
+        maps::erase(&mut self.bpf, &self.written)?;
+        maps::forget(&mut self.bpf)?;
+        maps::write(&mut self.bpf, tables)?;
+        self.written = tables.clone();
+        Ok(())
+    }
+
+    /// Says what transit needs to know of a link.
+    ///
+    /// # Errors
+    /// The map refuses.
+    pub fn set_link(&mut self, ifindex: u32, link: Link) -> Result<()> {
+        maps::set_link(&mut self.bpf, ifindex, link)
+    }
+
+    /// Attaches the XDP program to a link, natively: only then can it be run as if there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn attach_xdp(&mut self, link: &str) -> Result<()> {
+        let Some(Program::Xdp(program)) = self.bpf.program_mut("xdp_uplink") else {
+            bail!("no program xdp_uplink");
+        };
+        program
+            .attach(link, XdpMode::Driver)
+            .with_context(|| format!("attaching xdp_uplink to {link}"))?;
+        Ok(())
+    }
+
+    /// Runs a program over a packet as if it were at that link of the present namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses, or the program returned what it never should.
+    pub fn run(&self, program: &str, ifindex: u32, packet: &[u8]) -> Result<Run> {
+        let (hook, result, bytes) = match self.bpf.program(program) {
+            Some(Program::SchedClassifier(classifier)) => {
+                let mut context = [0; SKB_IFINDEX + 4];
+                context[SKB_IFINDEX..].copy_from_slice(&ifindex.to_ne_bytes());
+                let (result, bytes) =
+                    test_run(packet, &context, |options| classifier.test_run(options));
+                (Hook::Tc, result, bytes)
+            }
+            Some(Program::Xdp(xdp)) => {
+                let mut context = [0; XDP_IFINDEX + 8];
+                let end = u32::try_from(packet.len())?;
+                context[XDP_DATA_END..][..4].copy_from_slice(&end.to_ne_bytes());
+                context[XDP_IFINDEX..][..4].copy_from_slice(&ifindex.to_ne_bytes());
+                let (result, bytes) = test_run(packet, &context, |options| xdp.test_run(options));
+                (Hook::Xdp, result, bytes)
+            }
+            _ => bail!("no program {program} for packets"),
+        };
+        let code = result.with_context(|| format!("running {program}"))?;
+        Ok(Run {
+            code: Code::of(hook, code)?,
+            bytes,
+        })
+    }
+
+    /// The flow entries, in no order.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn flows<A: Family>(&mut self) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
+        maps::flows(&mut self.bpf)
+    }
+
+    /// The drop counters that are not zero.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn drops(&mut self) -> Result<Drops> {
+        maps::drops(&mut self.bpf)
+    }
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// One run: the program's return value, and the packet afterwards.
+fn test_run(
+    packet: &[u8],
+    context: &[u8],
+    run: impl FnOnce(TestRunOptions<'_>) -> Result<aya::TestRunResult, ProgramError>,
+) -> (Result<u32, ProgramError>, Vec<u8>) {
+    let mut bytes = vec![0; packet.len() + HEADROOM];
+    let result = run(TestRunOptions {
+        data_in: Some(packet),
+        data_out: Some(&mut bytes),
+        ctx_in: Some(context),
+        ..TestRunOptions::default()
+    });
+    let length = result.as_ref().map_or(0, |result| result.data_size_out);
+    bytes.truncate(length as usize);
+    (result.map(|result| result.return_value), bytes)
+}
+
+/// `BPF_F_IPV6` of `bpf_l4_csum_replace`, from kernel 6.16 on.
+fn checksum_flag() -> Result<u64> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    Ok(if version >= (6, 16) { 128 } else { 0 })
+}

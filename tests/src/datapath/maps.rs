@@ -1,0 +1,263 @@
+//! How do tests read and write the programs' maps? As the layout's own types.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie};
+use bytemuck::{Pod, Zeroable};
+use lb_common::addr::{Family, Ip4, Ip6};
+use lb_common::drops::{self, DropReason, Hook};
+use lb_common::layout::{Flow, FlowKey, Link, RangeKey};
+use lb_userspace::tables::{PerFamily, Tables};
+
+/// A value of the layout, as aya takes it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: `repr(transparent)` over a type that bytemuck knows to be plain bytes.
+unsafe impl<T: Pod> aya::Pod for Plain<T> {}
+
+/// Which counters of map `drops` are not zero, by `hook reason`.
+pub type Drops = BTreeMap<String, u64>;
+
+/// Maps that hold what programs wrote: emptied between rows, of whatever type the key is.
+const STATE: [&str; 4] = ["flows", "snat", "affinity", "sockets"];
+
+type Hash<'b, K, V> = HashMap<&'b mut MapData, Plain<K>, Plain<V>>;
+
+fn hash<'b, K: Pod, V: Pod>(bpf: &'b mut Ebpf, name: &str) -> Result<Hash<'b, K, V>> {
+    let map = bpf.map_mut(name).with_context(|| missing(name))?;
+    HashMap::try_from(map).with_context(|| format!("map {name}"))
+}
+
+fn missing(name: &str) -> String {
+    format!("the object has no map {name}: build it again with `cargo xtask build-ebpf`")
+}
+
+fn put<K: Pod, V: Pod>(
+    bpf: &mut Ebpf,
+    name: &str,
+    entries: impl IntoIterator<Item = (K, V)>,
+) -> Result<()> {
+    let mut map = hash(bpf, name)?;
+    for (key, value) in entries {
+        map.insert(Plain(key), Plain(value), 0)
+            .with_context(|| format!("map {name}"))?;
+    }
+    Ok(())
+}
+
+fn put_array<V: Pod>(
+    bpf: &mut Ebpf,
+    name: &str,
+    entries: impl IntoIterator<Item = (u32, V)>,
+) -> Result<()> {
+    let map = bpf.map_mut(name).with_context(|| missing(name))?;
+    let mut map: Array<_, Plain<V>> =
+        Array::try_from(map).with_context(|| format!("map {name}"))?;
+    for (index, value) in entries {
+        map.set(index, Plain(value), 0)
+            .with_context(|| format!("map {name}, index {index}"))?;
+    }
+    Ok(())
+}
+
+/// Writes all tables.
+pub(super) fn write(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+    put_array(bpf, "config", [(0, tables.config)])?;
+    put(
+        bpf,
+        "services",
+        tables.services.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    put_array(bpf, "slots", tables.slots.iter().map(|(k, v)| (*k, *v)))?;
+    write_family::<Ip4>(bpf, tables)?;
+    write_family::<Ip6>(bpf, tables)
+}
+
+fn write_family<A: PerFamily>(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+    let (names, family) = (A::MAPS, A::of(tables));
+    put(
+        bpf,
+        names.nodes,
+        family.nodes.iter().map(|address| (*address, 1_u32)),
+    )?;
+    put_array(
+        bpf,
+        names.backends,
+        family.backends.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    put_array(bpf, names.info, family.info.iter().map(|(k, v)| (*k, *v)))?;
+    put(
+        bpf,
+        names.frontends,
+        family.frontends.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    let map = bpf
+        .map_mut(names.ranges)
+        .with_context(|| missing(names.ranges))?;
+    let mut ranges: LpmTrie<_, Plain<RangeData<A>>, u32> = LpmTrie::try_from(map)?;
+    for range in &family.ranges {
+        ranges.insert(&range_key(range), 1, 0)?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`write`] wrote.
+pub(super) fn erase(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+    let zero = Zeroable::zeroed;
+    put_array::<lb_common::layout::Config>(bpf, "config", [(0, zero())])?;
+    remove(
+        bpf,
+        "services",
+        tables.services.iter().map(|(id, name)| (*id, *name)),
+    )?;
+    put_array(
+        bpf,
+        "slots",
+        tables.slots.keys().map(|index| (*index, 0_u32)),
+    )?;
+    erase_family::<Ip4>(bpf, tables)?;
+    erase_family::<Ip6>(bpf, tables)
+}
+
+fn erase_family<A: PerFamily>(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+    let (names, family) = (A::MAPS, A::of(tables));
+    remove(
+        bpf,
+        names.frontends,
+        family.frontends.iter().map(|(k, v)| (*k, *v)),
+    )?;
+    let infos = family
+        .info
+        .keys()
+        .map(|index| (*index, lb_common::layout::FrontendInfo::<A>::zeroed()));
+    put_array(bpf, names.info, infos)?;
+    let backends = family
+        .backends
+        .keys()
+        .map(|id| (*id, lb_common::layout::Backend::<A>::zeroed()));
+    put_array(bpf, names.backends, backends)?;
+    remove(
+        bpf,
+        names.nodes,
+        family.nodes.iter().map(|address| (*address, 1_u32)),
+    )?;
+    let map = bpf
+        .map_mut(names.ranges)
+        .with_context(|| missing(names.ranges))?;
+    let mut ranges: LpmTrie<_, Plain<RangeData<A>>, u32> = LpmTrie::try_from(map)?;
+    for range in &family.ranges {
+        ranges.remove(&range_key(range))?;
+    }
+    Ok(())
+}
+
+/// The values only say what type the map has.
+fn remove<K: Pod, V: Pod>(
+    bpf: &mut Ebpf,
+    name: &str,
+    entries: impl IntoIterator<Item = (K, V)>,
+) -> Result<()> {
+    let mut map = hash::<K, V>(bpf, name)?;
+    for (key, _) in entries {
+        map.remove(&Plain(key))
+            .with_context(|| format!("map {name}"))?;
+    }
+    Ok(())
+}
+
+/// The longest-prefix key without its length, which aya keeps apart.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RangeData<A> {
+    service_port: u32,
+    network: A,
+}
+
+// SAFETY: `repr(C)`, addresses are aligned to 4 bytes or less: there is no padding.
+unsafe impl<A: Family> Zeroable for RangeData<A> {}
+// SAFETY: as above.
+unsafe impl<A: Family> Pod for RangeData<A> {}
+
+fn range_key<A: Family>(range: &RangeKey<A>) -> lpm_trie::Key<Plain<RangeData<A>>> {
+    let RangeKey {
+        prefix_length,
+        service_port,
+        network,
+    } = *range;
+    lpm_trie::Key::new(
+        prefix_length,
+        Plain(RangeData {
+            service_port,
+            network,
+        }),
+    )
+}
+
+/// Says what transit needs to know of a link.
+pub(super) fn set_link(bpf: &mut Ebpf, ifindex: u32, link: Link) -> Result<()> {
+    put(bpf, "links", [(ifindex, link)])
+}
+
+/// The flow entries, in no order.
+pub(super) fn flows<A: Family>(bpf: &mut Ebpf) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
+    let map = hash::<FlowKey<A>, Flow<A>>(bpf, &format!("flows{}", digit::<A>()))?;
+    let entries = map
+        .iter()
+        .map(|entry| entry.map(|(key, flow)| (key.0, flow.0)));
+    Ok(entries.collect::<Result<_, MapError>>()?)
+}
+
+fn digit<A: Family>() -> char {
+    if A::WORDS == 1 { '4' } else { '6' }
+}
+
+/// Empties everything that programs write.
+pub(super) fn forget(bpf: &mut Ebpf) -> Result<()> {
+    use lb_common::layout::{Affinity, AffinityKey, Reservation, SocketFlow, SocketKey};
+    fn family<A: Family>(bpf: &mut Ebpf) -> Result<()> {
+        let [flows, snat, affinity, sockets] = STATE.map(|map| format!("{map}{}", digit::<A>()));
+        empty::<FlowKey<A>, Flow<A>>(bpf, &flows)?;
+        empty::<FlowKey<A>, Reservation<A>>(bpf, &snat)?;
+        empty::<AffinityKey<A>, Affinity>(bpf, &affinity)?;
+        empty::<SocketKey<A>, SocketFlow<A>>(bpf, &sockets)
+    }
+    family::<Ip4>(bpf)?;
+    family::<Ip6>(bpf)?;
+    empty::<u32, Link>(bpf, "links")?;
+    let map = bpf.map_mut("drops").with_context(|| missing("drops"))?;
+    let mut drops: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
+    for index in 0..drops::COUNTERS {
+        drops.set(index, aya::maps::PerCpuValues::try_from(vec![0; cpus])?, 0)?;
+    }
+    Ok(())
+}
+
+fn empty<K: Pod, V: Pod>(bpf: &mut Ebpf, name: &str) -> Result<()> {
+    let mut map = hash::<K, V>(bpf, name)?;
+    let keys: Vec<_> = map.keys().collect::<Result<_, MapError>>()?;
+    for key in keys {
+        map.remove(&key).with_context(|| format!("map {name}"))?;
+    }
+    Ok(())
+}
+
+/// The counters that moved since [`forget`].
+pub(super) fn drops(bpf: &mut Ebpf) -> Result<Drops> {
+    let map = bpf.map_mut("drops").with_context(|| missing("drops"))?;
+    let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    let mut counts = Drops::new();
+    for hook in Hook::ALL {
+        for reason in DropReason::ALL {
+            let count = map.get(&drops::counter(*hook, *reason), 0)?.iter().sum();
+            if count > 0 {
+                counts.insert(format!("{} {}", hook.name(), reason.name()), count);
+            }
+        }
+    }
+    Ok(counts)
+}

@@ -1,0 +1,17 @@
+//! What do the kernel programs do with one packet? Rows: tables in, packets in; verdicts, every
+//! byte, the flow entries and exactly the drop counters that moved out.
+//!
+//! The programs run by `BPF_PROG_TEST_RUN` in a namespace of a [`crate::topology`], so that routes
+//! and neighbours are real. They have maps of their own, pinned nowhere.
+
+mod bench;
+mod fixture;
+mod kernel;
+mod maps;
+mod row;
+
+pub use bench::Bench;
+pub use fixture::{Endpoint, Fixture, SNAT_PORT, Service};
+pub use kernel::{Code, Kernel, Run, object};
+pub use maps::Drops;
+pub use row::{At, Fate, FlowPair, Row, Toward};

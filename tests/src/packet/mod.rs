@@ -1,0 +1,255 @@
+//! Which packets are there? A description for tests; `bytes` says how they look on the wire.
+
+mod bytes;
+
+use std::net::{IpAddr, SocketAddr};
+
+pub use bytes::checksum;
+
+/// TCP flags.
+pub const SYN: u8 = 0x02;
+/// As [`SYN`].
+pub const ACK: u8 = 0x10;
+/// As [`SYN`].
+pub const FIN: u8 = 0x01;
+/// As [`SYN`].
+pub const RST: u8 = 0x04;
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET: usize = 14;
+
+/// A packet as a test describes it; [`Packet::bytes`] is what goes over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from; the port is 0 for protocols without.
+    pub source: SocketAddr,
+    /// Where it goes; of the same family.
+    pub destination: SocketAddr,
+    /// Destination and source MAC address; none = there is no Ethernet header.
+    pub macs: Option<[[u8; 6]; 2]>,
+    /// Time to live, hop limit.
+    pub ttl: u8,
+    /// Its place among the fragments of a datagram.
+    pub fragment: Option<Fragment>,
+    /// What the IP header is followed by.
+    pub body: Body,
+}
+
+/// A part of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Which datagram.
+    pub id: u16,
+    /// Where in the datagram, in bytes; a multiple of 8.
+    pub offset: u16,
+    /// Whether more fragments follow.
+    pub more: bool,
+}
+
+/// What the IP header is followed by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// TCP with its flags, sequence and acknowledgement number, and payload.
+    Tcp {
+        /// Flag bits.
+        flags: u8,
+        /// Sequence number.
+        sequence: u32,
+        /// Acknowledgement number.
+        acknowledgement: u32,
+        /// Window, in bytes.
+        window: u16,
+        /// What follows the header.
+        payload: Vec<u8>,
+    },
+    /// UDP with its payload.
+    Udp {
+        /// What follows the header.
+        payload: Vec<u8>,
+        /// Whether the checksum is filled in (over IPv4 it may be left out).
+        has_checksum: bool,
+    },
+    /// ICMP or ICMPv6: type, code, the four bytes that depend on them, and what follows.
+    Icmp {
+        /// Type.
+        kind: u8,
+        /// Code.
+        code: u8,
+        /// Four bytes after the checksum.
+        rest: [u8; 4],
+        /// What follows the header.
+        payload: Vec<u8>,
+    },
+    /// Another protocol, or no header at all (a later fragment).
+    Raw {
+        /// IP protocol number.
+        protocol: u8,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Packet {
+    /// A TCP packet with these flags and no payload.
+    #[must_use]
+    pub const fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Self {
+        let body = Body::Tcp {
+            flags,
+            sequence: 1_000,
+            acknowledgement: 0,
+            window: 0xfaf0,
+            payload: Vec::new(),
+        };
+        Self::new(source, destination, body)
+    }
+
+    /// A UDP packet.
+    #[must_use]
+    pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Self {
+        let payload = payload.to_vec();
+        Self::new(
+            source,
+            destination,
+            Body::Udp {
+                payload,
+                has_checksum: true,
+            },
+        )
+    }
+
+    /// An ICMP or ICMPv6 message, by the family of the addresses.
+    #[must_use]
+    pub fn icmp(
+        source: IpAddr,
+        destination: IpAddr,
+        [kind, code]: [u8; 2],
+        rest: [u8; 4],
+        payload: &[u8],
+    ) -> Self {
+        let payload = payload.to_vec();
+        Self::new(
+            SocketAddr::new(source, 0),
+            SocketAddr::new(destination, 0),
+            Body::Icmp {
+                kind,
+                code,
+                rest,
+                payload,
+            },
+        )
+    }
+
+    /// A packet on an Ethernet link, with MAC addresses of its own.
+    #[must_use]
+    pub const fn new(source: SocketAddr, destination: SocketAddr, body: Body) -> Self {
+        Self {
+            source,
+            destination,
+            macs: Some([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]),
+            ttl: 64,
+            fragment: None,
+            body,
+        }
+    }
+
+    /// The packet with other addresses and ports; what they enter into follows.
+    #[must_use]
+    pub fn between(&self, source: SocketAddr, destination: SocketAddr) -> Self {
+        Self {
+            source,
+            destination,
+            ..self.clone()
+        }
+    }
+
+    /// The packet with another payload, if its protocol has one.
+    #[must_use]
+    pub fn with_payload(mut self, bytes: &[u8]) -> Self {
+        match &mut self.body {
+            Body::Tcp { payload, .. } | Body::Udp { payload, .. } | Body::Icmp { payload, .. } => {
+                *payload = bytes.to_vec();
+            }
+            Body::Raw { bytes: all, .. } => *all = bytes.to_vec(),
+        }
+        self
+    }
+
+    /// The packet with another time to live.
+    #[must_use]
+    pub const fn with_ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The packet between other machines of the link: destination, source.
+    #[must_use]
+    pub const fn with_macs(mut self, macs: [[u8; 6]; 2]) -> Self {
+        self.macs = Some(macs);
+        self
+    }
+
+    /// The packet as a link without Ethernet header carries it.
+    #[must_use]
+    pub const fn without_ethernet(mut self) -> Self {
+        self.macs = None;
+        self
+    }
+
+    /// The packet as a fragment.
+    #[must_use]
+    pub const fn fragment(mut self, id: u16, offset: u16, more: bool) -> Self {
+        self.fragment = Some(Fragment { id, offset, more });
+        self
+    }
+
+    /// The packet on its way back over the link that it came by.
+    #[must_use]
+    pub fn turned(mut self) -> Self {
+        self.macs = self.macs.map(|[to, from]| [from, to]);
+        self
+    }
+
+    /// The reset that answers this TCP packet (RFC 9293, section 3.10.7.1).
+    ///
+    /// # Panics
+    /// If it is no TCP packet.
+    #[must_use]
+    pub fn reset(&self) -> Self {
+        let Body::Tcp {
+            flags,
+            sequence,
+            acknowledgement,
+            payload,
+            ..
+        } = &self.body
+        else {
+            panic!("a reset answers TCP only: {self:?}");
+        };
+        let counted = payload.len() as u32 + u32::from(flags & (SYN | FIN) != 0);
+        let (flags, sequence, acknowledgement) = if flags & ACK != 0 {
+            (RST, *acknowledgement, 0)
+        } else {
+            (RST | ACK, 0, sequence.wrapping_add(counted))
+        };
+        let body = Body::Tcp {
+            flags,
+            sequence,
+            acknowledgement,
+            window: 0,
+            payload: Vec::new(),
+        };
+        Self::new(self.destination, self.source, body)
+    }
+
+    /// Its IP protocol number.
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        match self.body {
+            Body::Tcp { .. } => 6,
+            Body::Udp { .. } => 17,
+            Body::Icmp { .. } if self.source.is_ipv4() => 1,
+            Body::Icmp { .. } => 58,
+            Body::Raw { protocol, .. } => protocol,
+        }
+    }
+}

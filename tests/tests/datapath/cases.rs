@@ -1,0 +1,145 @@
+//! What do rows share? Each is written once and runs for both families and both protocols.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_tests::datapath::{Bench, Fixture, FlowPair, Row};
+use lb_tests::packet::{ACK, Packet, SYN};
+use lb_tests::topology::{Cluster, Family, addresses, on};
+use lb_userspace::model::Protocol;
+
+/// The client pod, two pods that serve, all of this node.
+pub(super) const CLIENT: u8 = 10;
+pub(super) const SERVER: u8 = 11;
+pub(super) const SPARE: u8 = 12;
+
+/// The client's port.
+pub(super) const CLIENT_PORT: u16 = 40_000;
+
+/// A family and a protocol to run rows for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) family: Family,
+    pub(super) protocol: Protocol,
+}
+
+/// Runs the rows that `make` returns for every case.
+pub(super) fn check(make: fn(Case) -> Vec<Row>) {
+    on(Cluster::routed_veth, |cluster| {
+        let mut bench = Bench::new(cluster, &[CLIENT, SERVER, SPARE])?;
+        let named = |case: Case| {
+            make(case).into_iter().map(move |row| Row {
+                name: format!("{} {}: {}", case.family, case.protocol, row.name),
+                ..row
+            })
+        };
+        let rows: Vec<_> = all().into_iter().flat_map(named).collect();
+        bench.check(&rows)
+    });
+}
+
+/// Every case.
+pub(super) fn all() -> [Case; 4] {
+    let [v4, v6] = Family::ALL;
+    [
+        (v4, Protocol::Tcp),
+        (v4, Protocol::Udp),
+        (v6, Protocol::Tcp),
+        (v6, Protocol::Udp),
+    ]
+    .map(|(family, protocol)| Case { family, protocol })
+}
+
+/// A row with this name and these tables, and nothing in it yet.
+pub(super) fn row(name: &str, fixture: Fixture) -> Row {
+    Row {
+        name: name.to_owned(),
+        fixture,
+        steps: Vec::new(),
+        flows: Vec::new(),
+        drops: Vec::new(),
+    }
+}
+
+impl Case {
+    pub(super) fn is_tcp(self) -> bool {
+        self.protocol == Protocol::Tcp
+    }
+
+    /// kubia's ClusterIP and port.
+    pub(super) fn vip(self) -> SocketAddr {
+        self.address("10.43.165.39", "fd00:10:43::a527", 80)
+    }
+
+    pub(super) fn address(self, v4: &str, v6: &str, port: u16) -> SocketAddr {
+        let text = match self.family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        };
+        SocketAddr::new(text.parse().expect("an address"), port)
+    }
+
+    pub(super) fn client(self) -> SocketAddr {
+        self.pod(CLIENT, CLIENT_PORT)
+    }
+
+    pub(super) fn pod(self, host: u8, port: u16) -> SocketAddr {
+        SocketAddr::new(addresses::pod(0, host).of(self.family), port)
+    }
+
+    /// Where a pod of this node serves.
+    pub(super) fn server(self) -> SocketAddr {
+        self.pod(SERVER, 8080)
+    }
+
+    /// Where a pod of the other node serves.
+    pub(super) fn far_server(self) -> SocketAddr {
+        SocketAddr::new(addresses::pod(1, 10).of(self.family), 8080)
+    }
+
+    pub(super) fn outside(self) -> SocketAddr {
+        SocketAddr::new(addresses::outside(7).of(self.family), CLIENT_PORT)
+    }
+
+    pub(super) fn node(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.node_address(), port)
+    }
+
+    pub(super) fn node_address(self) -> IpAddr {
+        addresses::node(0).of(self.family)
+    }
+
+    /// The packet that begins a flow.
+    pub(super) fn first(self, from: SocketAddr, to: SocketAddr) -> Packet {
+        match self.protocol {
+            Protocol::Tcp => Packet::tcp(from, to, SYN),
+            _ => Packet::udp(from, to, b"question"),
+        }
+    }
+
+    /// The reply to it.
+    pub(super) fn reply(self, from: SocketAddr, to: SocketAddr) -> Packet {
+        match self.protocol {
+            Protocol::Tcp => Packet::tcp(from, to, SYN | ACK),
+            _ => Packet::udp(from, to, b"an answer"),
+        }
+    }
+
+    /// A later packet of the flow.
+    pub(super) fn later(self, from: SocketAddr, to: SocketAddr) -> Packet {
+        match self.protocol {
+            Protocol::Tcp => Packet::tcp(from, to, ACK).with_payload(b"GET /host_name"),
+            _ => Packet::udp(from, to, b"odd"),
+        }
+    }
+
+    /// The client's flow through kubia's ClusterIP, its address kept.
+    pub(super) fn flow(self, client: SocketAddr, backend: SocketAddr, flags: u16) -> FlowPair {
+        FlowPair {
+            client,
+            frontend: self.vip(),
+            source: client,
+            backend,
+            flags,
+        }
+    }
+}

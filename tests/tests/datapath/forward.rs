@@ -1,0 +1,347 @@
+//! A new flow gets a backend, both directions are translated, and replies leave as the frontend's.
+
+use lb_common::layout::{FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_NODE_PORT};
+use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service};
+use lb_tests::packet::{Body, FIN, Packet, SYN};
+
+use super::cases::{CLIENT, Case, SERVER, check, row};
+
+#[test]
+fn both_directions_are_translated() {
+    check(|case| {
+        vec![
+            pod_to_pod_here(case),
+            pod_to_pod_elsewhere(case),
+            outside_to_pod_here(case),
+        ]
+    });
+}
+
+fn kubia(case: Case, endpoint: Endpoint) -> Fixture {
+    Fixture::new().with(&Service::cluster_ip(case.protocol, case.vip(), &[endpoint]))
+}
+
+/// The stack between ingress and egress sees the backend's own address: conntrack and
+/// NetworkPolicy see plain client and pod.
+fn pod_to_pod_here(case: Case) -> Row {
+    let (client, vip, server) = (case.client(), case.vip(), case.server());
+    Row {
+        steps: vec![
+            (
+                At::FromPod(CLIENT),
+                case.first(client, vip),
+                Fate::Becomes(case.first(client, server)),
+            ),
+            (
+                At::ToPod(SERVER),
+                case.first(client, server),
+                Fate::Untouched,
+            ),
+            (
+                At::FromPod(SERVER),
+                case.reply(server, client),
+                Fate::Untouched,
+            ),
+            (
+                At::ToPod(CLIENT),
+                case.reply(server, client),
+                Fate::Becomes(case.reply(vip, client)),
+            ),
+            (
+                At::FromPod(CLIENT),
+                case.later(client, vip),
+                Fate::Becomes(case.later(client, server)),
+            ),
+            (
+                At::ToPod(CLIENT),
+                case.later(server, client),
+                Fate::Becomes(case.later(vip, client)),
+            ),
+        ],
+        flows: vec![case.flow(client, server, 0)],
+        ..row(
+            "a pod reaches a pod here",
+            kubia(case, Endpoint::here(server)),
+        )
+    }
+}
+
+fn pod_to_pod_elsewhere(case: Case) -> Row {
+    let (client, vip, server) = (case.client(), case.vip(), case.far_server());
+    Row {
+        steps: vec![
+            (
+                At::FromPod(CLIENT),
+                case.first(client, vip),
+                Fate::Becomes(case.first(client, server)),
+            ),
+            (At::ToUplink, case.first(client, server), Fate::Untouched),
+            (At::FromUplink, case.reply(server, client), Fate::Untouched),
+            (
+                At::ToPod(CLIENT),
+                case.reply(server, client),
+                Fate::Becomes(case.reply(vip, client)),
+            ),
+        ],
+        flows: vec![case.flow(client, server, 0)],
+        ..row(
+            "a pod reaches a pod elsewhere",
+            kubia(case, Endpoint::elsewhere(server)),
+        )
+    }
+}
+
+fn outside_to_pod_here(case: Case) -> Row {
+    let (client, vip, server) = (case.outside(), case.vip(), case.server());
+    Row {
+        steps: vec![
+            (
+                At::FromUplink,
+                case.first(client, vip),
+                Fate::Becomes(case.first(client, server)),
+            ),
+            (
+                At::ToPod(SERVER),
+                case.first(client, server),
+                Fate::Untouched,
+            ),
+            (
+                At::FromPod(SERVER),
+                case.reply(server, client),
+                Fate::Untouched,
+            ),
+            (
+                At::ToUplink,
+                case.reply(server, client),
+                Fate::Becomes(case.reply(vip, client)),
+            ),
+            (
+                At::FromUplink,
+                case.later(client, vip),
+                Fate::Becomes(case.later(client, server)),
+            ),
+        ],
+        flows: vec![case.flow(client, server, FLOW_OUTSIDE)],
+        ..row(
+            "an outside client reaches a pod here and keeps its address",
+            kubia(case, Endpoint::here(server)),
+        )
+    }
+}
+
+#[test]
+fn a_node_port_is_a_frontend_on_the_nodes_address() {
+    check(|case| {
+        let (client, server) = (case.outside(), case.server());
+        let frontend = case.node(30_123);
+        let service = Service::new(
+            FRONTEND_NODE_PORT,
+            case.protocol,
+            frontend,
+            &[Endpoint::here(server)],
+        );
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromUplink,
+                    case.first(client, frontend),
+                    Fate::Becomes(case.first(client, server)),
+                ),
+                (
+                    At::ToUplink,
+                    case.reply(server, client),
+                    Fate::Becomes(case.reply(frontend, client)),
+                ),
+                // The node's own SSH, say.
+                (
+                    At::FromUplink,
+                    case.first(client, case.node(22)),
+                    Fate::Untouched,
+                ),
+            ],
+            flows: vec![FlowPair {
+                frontend,
+                ..case.flow(client, server, FLOW_OUTSIDE)
+            }],
+            ..row("a node port", Fixture::new().with(&service))
+        }]
+    });
+}
+
+#[test]
+fn a_pod_may_be_its_own_backend() {
+    check(|case| {
+        let (vip, server) = (case.vip(), case.server());
+        let client = case.pod(SERVER, 40_000);
+        let source = case.node(SNAT_PORT);
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromPod(SERVER),
+                    case.first(client, vip),
+                    Fate::Answered(case.first(source, server).turned()),
+                ),
+                (
+                    At::FromPod(SERVER),
+                    case.reply(server, source),
+                    Fate::Answered(case.reply(vip, client).turned()),
+                ),
+                (
+                    At::FromPod(SERVER),
+                    case.later(client, vip),
+                    Fate::Answered(case.later(source, server).turned()),
+                ),
+            ],
+            flows: vec![FlowPair {
+                source,
+                ..case.flow(client, server, lb_common::layout::FLOW_HAIRPIN)
+            }],
+            ..row("a pod reaches itself", kubia(case, Endpoint::here(server)))
+        }]
+    });
+}
+
+#[test]
+fn affinity_keeps_a_client_with_its_backend() {
+    check(|case| {
+        let (vip, server) = (case.vip(), case.server());
+        let (one, two) = (case.client(), case.pod(CLIENT, 40_001));
+        // Both slots are the same endpoint twice: what is seen is that affinity was asked.
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)])
+            .with_affinity(10_800);
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromPod(CLIENT),
+                    case.first(one, vip),
+                    Fate::Becomes(case.first(one, server)),
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    case.first(two, vip),
+                    Fate::Becomes(case.first(two, server)),
+                ),
+            ],
+            flows: vec![
+                case.flow(one, server, 0),
+                case.flow(two, server, FLOW_AFFINITY),
+            ],
+            ..row(
+                "the second flow goes by affinity",
+                Fixture::new().with(&service),
+            )
+        }]
+    });
+}
+
+/// The pod's replies would be alike: one of the two flows must look different to it.
+#[test]
+fn the_same_client_port_through_two_frontends_is_kept_apart() {
+    check(|case| {
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        let other = case.address("10.43.7.83", "fd00:10:43::783", 80);
+        let renumbered = case.pod(CLIENT, SNAT_PORT);
+        let endpoint = [Endpoint::here(server)];
+        let fixture = Fixture::new()
+            .with(&Service::cluster_ip(case.protocol, vip, &endpoint))
+            .with(&Service::cluster_ip(case.protocol, other, &endpoint));
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromPod(CLIENT),
+                    case.first(client, vip),
+                    Fate::Becomes(case.first(client, server)),
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    case.first(client, other),
+                    Fate::Becomes(case.first(renumbered, server)),
+                ),
+                (
+                    At::ToPod(CLIENT),
+                    case.reply(server, client),
+                    Fate::Becomes(case.reply(vip, client)),
+                ),
+                (
+                    At::ToPod(CLIENT),
+                    case.reply(server, renumbered),
+                    Fate::Becomes(case.reply(other, client)),
+                ),
+            ],
+            flows: vec![
+                case.flow(client, server, 0),
+                FlowPair {
+                    frontend: other,
+                    source: renumbered,
+                    ..case.flow(client, server, FLOW_RENUMBERED)
+                },
+            ],
+            ..row("one client port, two frontends, one pod", fixture)
+        }]
+    });
+}
+
+#[test]
+fn a_client_uses_its_ports_again_after_the_connection_ended() {
+    check(|case| {
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        if !case.is_tcp() {
+            return Vec::new();
+        }
+        let syn = Packet::tcp(client, vip, SYN);
+        let fin = Packet::tcp(client, vip, FIN | lb_tests::packet::ACK);
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromPod(CLIENT),
+                    syn.clone(),
+                    Fate::Becomes(syn.between(client, server)),
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    fin.clone(),
+                    Fate::Becomes(fin.between(client, server)),
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    syn.clone(),
+                    Fate::Becomes(syn.between(client, server)),
+                ),
+            ],
+            flows: vec![case.flow(client, server, 0)],
+            ..row(
+                "the same ports begin anew",
+                kubia(case, Endpoint::here(server)),
+            )
+        }]
+    });
+}
+
+/// RFC 768: zero says that there is no checksum, and so it stays.
+#[test]
+fn a_udp_packet_without_checksum_stays_without() {
+    check(|case| {
+        let (client, vip, server) = (case.outside(), case.vip(), case.server());
+        if case.is_tcp() || client.is_ipv6() {
+            return Vec::new();
+        }
+        let payload = b"unsummed".to_vec();
+        let packet = Packet::new(
+            client,
+            vip,
+            Body::Udp {
+                payload,
+                has_checksum: false,
+            },
+        );
+        vec![Row {
+            steps: vec![(
+                At::FromUplink,
+                packet.clone(),
+                Fate::Becomes(packet.between(client, server)),
+            )],
+            flows: vec![case.flow(client, server, FLOW_OUTSIDE)],
+            ..row("without checksum", kubia(case, Endpoint::here(server)))
+        }]
+    });
+}

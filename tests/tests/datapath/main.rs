@@ -1,0 +1,9 @@
+//! Single packets through the programs, by test-run: one file for each thing they do.
+
+mod cases;
+mod foreign;
+mod forward;
+mod object;
+mod policy;
+mod refusal;
+mod transit;
