@@ -3,7 +3,12 @@
 //! A source turns the objects it watches into [`Update`]s; Kubernetes' own types end here.
 
 mod allocations;
+mod declared;
+mod findings;
+mod kubernetes;
+mod lines;
 pub mod manifests;
+mod standalone;
 
 use std::net::IpAddr;
 

@@ -182,7 +182,7 @@ pub struct Slice {
 }
 
 /// A port that the endpoints of a slice have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlicePort {
     /// Name of the Service's port that it belongs to; empty = unnamed.
     pub name: String,

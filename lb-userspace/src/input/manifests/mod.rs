@@ -1,11 +1,29 @@
 //! How are Services read from files and followed as the files change?
 
+mod document;
+mod files;
+mod kinds;
+mod parse;
+mod shelf;
+mod source;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc as threads;
+use std::thread;
 
 use ipnet::IpNet;
+use tokio::sync::mpsc;
 
-use super::Allocations;
+use self::files::{Files, Roots};
+use self::source::Source;
+use self::watch::{Signal, Watcher};
+use super::{Allocations, Update};
 
 /// Node ports are given from here unless `--nodeport-range` says otherwise (as the API server
 /// does).
@@ -24,4 +42,95 @@ pub struct Options {
     pub node_port_range: RangeInclusive<u16>,
     /// What was given before the restart.
     pub allocations: Allocations,
+}
+
+/// Why manifests cannot be read at all. What is wrong with single files and objects is a
+/// [`crate::model::Problem`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A path that was named is not there.
+    #[error(
+        "cannot read {}: {source}; name a directory or file that is there with --manifests",
+        path.display()
+    )]
+    Missing {
+        /// The path as it was named.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel does not let us watch a directory.
+    #[error(
+        "cannot watch {}: {source}; if there are too many watches, raise \
+         fs.inotify.max_user_watches or fs.inotify.max_user_instances",
+        path.display()
+    )]
+    Watch {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: notify::Error,
+    },
+    /// The thread that follows the files cannot be started.
+    #[error("cannot start the thread that follows the manifests: {source}")]
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Keeps the files followed; dropped, no further updates come.
+#[derive(Debug)]
+pub struct Following {
+    stop: threads::Sender<Signal>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        // A thread that is gone has stopped already.
+        drop(self.stop.send(Signal::Stop));
+    }
+}
+
+/// Reads the manifests and follows them: the first update holds everything, each further one what
+/// has changed. Returns as soon as the paths are known to be there; standard input is read to its
+/// end and not followed.
+///
+/// # Errors
+/// When a path is not there or cannot be watched. What goes wrong later is a problem in an update.
+pub fn start(options: Options, updates: mpsc::Sender<Update>) -> Result<Following, Error> {
+    let roots = Arc::new(Roots::new(&options.paths)?);
+    let (sender, signals) = threads::channel();
+    // Watched before it is read: what changes in between is read again.
+    let watcher = Watcher::new(Arc::clone(&roots), sender.clone(), signals)?;
+    let files = Files::new(roots);
+    thread::Builder::new()
+        .name("manifests".into())
+        .spawn(move || follow(files, options, watcher, &updates))
+        .map_err(|source| Error::Thread { source })?;
+    Ok(Following { stop: sender })
+}
+
+fn follow(files: Files, options: Options, mut watcher: Watcher, updates: &mpsc::Sender<Update>) {
+    let (mut source, first) = Source::read(files, options);
+    if updates.blocking_send(first).is_err() {
+        return;
+    }
+    while let Some(touched) = watcher.next() {
+        if let Some(update) = source.follow(touched)
+            && updates.blocking_send(update).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Reads the manifests once.
+///
+/// # Errors
+/// When a path is not there.
+pub fn read_once(options: Options) -> Result<Update, Error> {
+    let files = Files::new(Arc::new(Roots::new(&options.paths)?));
+    let (_, update) = Source::read(files, options);
+    Ok(update)
 }

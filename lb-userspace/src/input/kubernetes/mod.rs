@@ -1,0 +1,41 @@
+//! What do Kubernetes' objects say, in the model's words? With the API server's defaults filled in
+//! and what it would refuse found; no I/O, and nothing that depends on other objects.
+
+mod endpoints;
+mod fields;
+mod node;
+mod pod;
+mod service;
+mod service_addresses;
+mod service_ports;
+mod slice;
+
+pub(super) use endpoints::endpoints;
+pub(super) use node::{node, service_cidr};
+pub(super) use pod::pod;
+pub(super) use service::service;
+pub(super) use slice::slice;
+
+use super::findings::Findings;
+
+/// Label of a Service that another proxy serves.
+const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// Label of slices and Services without a virtual address.
+const HEADLESS: &str = "service.kubernetes.io/headless";
+/// Label that names a slice's Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label that names who wrote a slice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who writes the slices of Services with a selector.
+const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
+/// Label of Endpoints that are not mirrored.
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+/// Annotation of Endpoints that serve as a lock; they are not mirrored either.
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+/// Label that names a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// Path of a field of an item of a list.
+fn item(list: &str, index: usize, field: &str) -> String {
+    format!("{list}[{index}].{field}")
+}

@@ -1,0 +1,57 @@
+//! What do Nodes and ServiceCIDRs say?
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+
+use super::{Findings, ZONE, item};
+use crate::input::NodeObject;
+
+/// Reads a Node.
+pub(in crate::input) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
+    let labels = object.metadata.labels.as_ref();
+    let mut node = NodeObject {
+        zone: labels
+            .and_then(|labels| labels.get(ZONE))
+            .cloned()
+            .unwrap_or_default(),
+        ..NodeObject::default()
+    };
+    if let Some(spec) = &object.spec {
+        let plural = spec.pod_cidrs.iter().flatten().enumerate();
+        for (i, text) in plural {
+            let field = format!("spec.podCIDRs[{i}]");
+            node.pod_cidrs.extend(findings.prefix(&field, text));
+        }
+        let single = spec.pod_cidr.as_deref().filter(|text| !text.is_empty());
+        if let (true, Some(text)) = (node.pod_cidrs.is_empty(), single) {
+            node.pod_cidrs.extend(findings.prefix("spec.podCIDR", text));
+        }
+    }
+    let addresses = object
+        .status
+        .as_ref()
+        .and_then(|status| status.addresses.as_ref());
+    for (i, address) in addresses.into_iter().flatten().enumerate() {
+        // The other types are names.
+        if matches!(address.type_.as_str(), "InternalIP" | "ExternalIP") {
+            let field = item("status.addresses", i, "address");
+            node.addresses
+                .extend(findings.address(&field, &address.address));
+        }
+    }
+    node
+}
+
+/// Reads a ServiceCIDR.
+pub(in crate::input) fn service_cidr(object: &ServiceCIDR, findings: &mut Findings) -> Vec<IpNet> {
+    let texts = object.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
+    let texts = texts.into_iter().flatten().enumerate();
+    let prefixes: Vec<_> = texts
+        .filter_map(|(i, text)| findings.prefix(&format!("spec.cidrs[{i}]"), text))
+        .collect();
+    if prefixes.is_empty() && findings.refusals.is_empty() {
+        findings.refuse("spec.cidrs", "a ServiceCIDR needs a prefix; write one");
+    }
+    prefixes
+}

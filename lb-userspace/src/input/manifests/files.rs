@@ -1,0 +1,245 @@
+//! Which files are there, and what do they say now?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Error;
+use super::parse::{file_object, parse};
+use super::shelf::{Changes, Shelf};
+use crate::model::Problem;
+
+/// The path that means standard input.
+const STDIN: &str = "-";
+
+/// What is read.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    /// Every file in them whose name says that it is a manifest; not those of directories below.
+    pub(super) directories: BTreeSet<PathBuf>,
+    /// Whatever their names are.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// Read once, to its end.
+    pub(super) stdin: bool,
+}
+
+/// What may have changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// These files say something else, or are gone.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// Names may lead to other files, as when a symbolic link to a directory is replaced.
+    pub(super) names: bool,
+    /// Anything.
+    pub(super) everything: bool,
+}
+
+/// All files.
+#[derive(Debug)]
+pub(super) struct Files {
+    roots: Arc<Roots>,
+    /// Device and inode of each file, by its name.
+    identities: BTreeMap<PathBuf, (u64, u64)>,
+    shelf: Shelf,
+    /// Roots that cannot be looked at; what was in them stays.
+    lost: BTreeMap<PathBuf, String>,
+}
+
+impl Roots {
+    /// Sorts what was named.
+    ///
+    /// # Errors
+    /// When something is not there: whoever named it expects it.
+    pub(super) fn new(paths: &[PathBuf]) -> Result<Self, Error> {
+        let mut roots = Self::default();
+        for path in paths {
+            if path.as_os_str() == STDIN {
+                roots.stdin = true;
+                continue;
+            }
+            let missing = |source| Error::Missing {
+                path: path.clone(),
+                source,
+            };
+            let absolute = std::path::absolute(path).map_err(missing)?;
+            if std::fs::metadata(&absolute).map_err(missing)?.is_dir() {
+                roots.directories.insert(absolute);
+            } else {
+                roots.files.insert(absolute);
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Whether a path is to be read.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        let in_directory = path
+            .parent()
+            .is_some_and(|parent| self.directories.contains(parent));
+        self.files.contains(path) || (in_directory && is_manifest(path))
+    }
+}
+
+/// Whether a file's name says that it is a manifest; hidden files are being written, or history.
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+impl Files {
+    /// Reads nothing yet.
+    pub(super) fn new(roots: Arc<Roots>) -> Self {
+        Self {
+            roots,
+            identities: BTreeMap::new(),
+            shelf: Shelf::default(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    /// Reads standard input to its end, if that was asked for.
+    pub(super) fn read_stdin(&mut self) -> Changes {
+        if !self.roots.stdin {
+            return Changes::new();
+        }
+        let path = Path::new(STDIN);
+        let mut text = String::new();
+        match io::stdin().read_to_string(&mut text) {
+            Ok(_) => self.shelf.put(path, parse(path, &text)),
+            Err(error) => {
+                let why = format!("not readable: {error}; pipe YAML or JSON into it");
+                self.shelf.keep(path, why);
+                Changes::new()
+            }
+        }
+    }
+
+    /// Reads what was touched, and tells which objects that changes.
+    pub(super) fn read(&mut self, touched: Touched) -> Changes {
+        let mut changes = Changes::new();
+        let mut stale = touched.files;
+        if touched.names || touched.everything {
+            let identities = self.look_around();
+            let names = self.identities.keys().chain(identities.keys());
+            let is_stale = |name: &&PathBuf| {
+                touched.everything || self.identities.get(*name) != identities.get(*name)
+            };
+            stale.extend(names.filter(is_stale).cloned());
+            self.identities = identities;
+        }
+        for file in stale {
+            changes.extend(self.read_file(&file));
+        }
+        changes
+    }
+
+    /// The identity of every file that is there, and of those that nobody can tell about.
+    fn look_around(&mut self) -> BTreeMap<PathBuf, (u64, u64)> {
+        self.lost.clear();
+        let mut found = BTreeMap::new();
+        for directory in &self.roots.directories {
+            match list(directory) {
+                Ok(files) => found.extend(files),
+                Err(error) => {
+                    self.lost.insert(directory.clone(), lost(&error));
+                    let known = self.identities.iter();
+                    let known = known.filter(|(file, _)| file.parent() == Some(directory));
+                    found.extend(known.map(|(file, identity)| (file.clone(), *identity)));
+                }
+            }
+        }
+        for file in &self.roots.files {
+            if let Ok(identity) = identity(file) {
+                found.insert(file.clone(), identity);
+            }
+        }
+        found
+    }
+
+    fn read_file(&mut self, file: &Path) -> Changes {
+        let is_root = self.roots.files.contains(file);
+        if is_root {
+            self.lost.remove(file);
+        }
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.is_empty() && self.shelf.has_objects(file) => {
+                let why = "it is empty, as a file is that is being written, so its objects stay \
+                           as they were; remove it to remove them";
+                self.shelf.keep(file, why.into());
+                Changes::new()
+            }
+            Ok(text) => {
+                if let Ok(identity) = identity(file) {
+                    self.identities.insert(file.into(), identity);
+                }
+                self.shelf.put(file, parse(file, &text))
+            }
+            Err(error) if is_root => {
+                self.lost.insert(file.into(), lost(&error));
+                Changes::new()
+            }
+            Err(error) if is_gone(&error) && file.parent().is_some_and(Path::exists) => {
+                self.identities.remove(file);
+                self.shelf.remove(file)
+            }
+            // The whole directory is gone, of which is told already.
+            Err(error) if is_gone(&error) => Changes::new(),
+            Err(error) => {
+                let why = format!("not readable: {error}; its objects stay as they were");
+                self.shelf.keep(file, why);
+                Changes::new()
+            }
+        }
+    }
+
+    /// Whether there is nothing of which was never told what it holds.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lost.is_empty() && self.shelf.is_complete()
+    }
+
+    /// What is wrong with files and with their objects by themselves.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
+        let lost = self.lost.iter().map(|(path, why)| Problem {
+            object: file_object(path),
+            field: String::new(),
+            why: why.clone(),
+            place: None,
+        });
+        lost.chain(self.shelf.problems())
+    }
+}
+
+/// Whether there is no such file, or something else instead.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as E;
+    matches!(error.kind(), E::NotFound | E::IsADirectory)
+}
+
+fn lost(error: &io::Error) -> String {
+    format!("not readable any more: {error}; what was in it stays as it was until it is back")
+}
+
+/// The manifests of a directory.
+fn list(directory: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if is_manifest(&path)
+            && let Ok(metadata) = std::fs::metadata(&path)
+            && !metadata.is_dir()
+        {
+            files.push((path, (metadata.dev(), metadata.ino())));
+        }
+    }
+    Ok(files)
+}
+
+fn identity(file: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(file)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
