@@ -1,8 +1,11 @@
 //! The load balancer's userspace: sources of Services → model → plan → tables → BPF maps.
 
+pub mod bpf;
 pub mod dataplane;
 pub mod input;
+pub mod loader;
 pub mod model;
+pub mod netlink;
 pub mod object;
 pub mod plan;
 pub mod reconcile;

@@ -2,6 +2,7 @@
 //! are the same thing.
 
 mod faulty;
+pub mod kernel;
 mod memory;
 
 use crate::tables::{Capacities, Full, Op, Tables};

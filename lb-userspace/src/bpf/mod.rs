@@ -1,0 +1,12 @@
+//! What do we ask of bpf(2) that aya does not offer? Maps read in batches, which survive concurrent
+//! deletion; links that are created at a place of our choice, inspected and switched; lists of what
+//! others have attached.
+
+mod link;
+mod map;
+pub mod program;
+mod syscall;
+
+pub use link::{Attachment, Link, LinkInfo, Place, Target};
+pub use map::{Cursor, Map, MapInfo, PerCpu, first_element};
+pub use syscall::netns_cookie;

@@ -1,0 +1,211 @@
+//! The maps that each address family has for itself: how are they opened, read and written?
+
+use std::path::Path;
+
+use lb_common::addr::{Ip4, Ip6};
+use lb_common::layout::{
+    Affinity, AffinityKey, Backend, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
+    RangeKey, Reservation,
+};
+
+use super::{OpenError, all, delete, failed, open, set, update};
+use crate::bpf::{Cursor, Map};
+use crate::dataplane::DataplaneError;
+use crate::tables::{FamilyCapacities, FamilyRow, FamilyRowKey, FamilyTables, PerFamily};
+
+/// A family whose maps can be picked from [`super::KernelTables`].
+pub trait KernelFamily: PerFamily {
+    /// Name of map `flows4|6`.
+    const FLOWS: &str;
+    /// Name of map `snat4|6`.
+    const SNAT: &str;
+    /// Name of map `affinity4|6`.
+    const AFFINITY: &str;
+
+    /// The family's maps.
+    fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self>;
+}
+
+impl KernelFamily for Ip4 {
+    const FLOWS: &str = "flows4";
+    const SNAT: &str = "snat4";
+    const AFFINITY: &str = "affinity4";
+
+    fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
+        &tables.v4
+    }
+}
+
+impl KernelFamily for Ip6 {
+    const FLOWS: &str = "flows6";
+    const SNAT: &str = "snat6";
+    const AFFINITY: &str = "affinity6";
+
+    fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
+        &tables.v6
+    }
+}
+
+/// One direction of a flow.
+pub type FlowEntry<A> = (FlowKey<A>, Flow<A>);
+
+/// A port that is taken, by the key of the replies to it.
+pub type ReservationEntry<A> = (FlowKey<A>, Reservation<A>);
+
+/// The maps of one address family.
+#[derive(Debug)]
+pub struct FamilyMaps<A> {
+    frontends: Map<FrontendKey<A>, FrontendRef>,
+    info: Map<u32, FrontendInfo<A>>,
+    backends: Map<u32, Backend<A>>,
+    ranges: Map<RangeKey<A>, u32>,
+    nodes: Map<A, u32>,
+    flows: Map<FlowKey<A>, Flow<A>>,
+    snat: Map<FlowKey<A>, Reservation<A>>,
+    affinity: Map<AffinityKey<A>, Affinity>,
+}
+
+impl<A: KernelFamily> FamilyMaps<A> {
+    pub(super) fn open(pin_dir: &Path) -> Result<Self, OpenError> {
+        Ok(Self {
+            frontends: open(pin_dir, A::MAPS.frontends, Map::open)?,
+            info: open(pin_dir, A::MAPS.info, Map::open)?,
+            backends: open(pin_dir, A::MAPS.backends, Map::open)?,
+            ranges: open(pin_dir, A::MAPS.ranges, Map::open)?,
+            nodes: open(pin_dir, A::MAPS.nodes, Map::open)?,
+            flows: open(pin_dir, A::FLOWS, Map::open)?,
+            snat: open(pin_dir, A::SNAT, Map::open)?,
+            affinity: open(pin_dir, A::AFFINITY, Map::open)?,
+        })
+    }
+
+    pub(super) fn capacities(&self) -> FamilyCapacities {
+        FamilyCapacities {
+            frontends: self.frontends.info().max_entries,
+            info: self.info.info().max_entries,
+            backends: self.backends.info().max_entries,
+            ranges: self.ranges.info().max_entries,
+            nodes: self.nodes.info().max_entries,
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<FamilyTables<A>, DataplaneError> {
+        let names = &A::MAPS;
+        let ranges = self.ranges.keys().map_err(failed(names.ranges, "read"))?;
+        let nodes = all(&self.nodes, names.nodes)?;
+        Ok(FamilyTables {
+            frontends: all(&self.frontends, names.frontends)?.into_iter().collect(),
+            info: set(&self.info, names.info)?.into_iter().collect(),
+            backends: set(&self.backends, names.backends)?.into_iter().collect(),
+            ranges: ranges.into_iter().collect(),
+            nodes: nodes.into_iter().map(|(address, _)| address).collect(),
+        })
+    }
+
+    pub(super) fn update(&self, row: &FamilyRow<A>) -> Result<(), DataplaneError> {
+        let names = &A::MAPS;
+        match row {
+            FamilyRow::Frontend(key, value) => update(&self.frontends, names.frontends, key, value),
+            FamilyRow::Info(index, value) => update(&self.info, names.info, index, value),
+            FamilyRow::Backend(id, value) => update(&self.backends, names.backends, id, value),
+            FamilyRow::Range(key) => update(&self.ranges, names.ranges, key, &1),
+            FamilyRow::Node(address) => update(&self.nodes, names.nodes, address, &1),
+        }
+    }
+
+    pub(super) fn delete(&self, key: &FamilyRowKey<A>) -> Result<(), DataplaneError> {
+        let names = &A::MAPS;
+        match key {
+            FamilyRowKey::Frontend(key) => delete(&self.frontends, names.frontends, key),
+            FamilyRowKey::Info(index) => clear(&self.info, names.info, *index),
+            FamilyRowKey::Backend(id) => clear(&self.backends, names.backends, *id),
+            FamilyRowKey::Range(key) => delete(&self.ranges, names.ranges, key),
+            FamilyRowKey::Node(address) => delete(&self.nodes, names.nodes, address),
+        }
+    }
+
+    /// At most so many entries of map `flows4|6`, in no order; each flow has two.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn flows(&self, limit: usize) -> Result<Vec<FlowEntry<A>>, DataplaneError> {
+        let mut flows = Vec::new();
+        for batch in self.flows.batches() {
+            flows.extend(batch.map_err(failed(A::FLOWS, "read"))?);
+            if flows.len() >= limit {
+                flows.truncate(limit);
+                break;
+            }
+        }
+        Ok(flows)
+    }
+
+    /// About `count` entries of map `flows4|6` from the cursor on, which moves behind them.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn flows_from(
+        &self,
+        cursor: &mut Cursor,
+        count: usize,
+    ) -> Result<Vec<FlowEntry<A>>, DataplaneError> {
+        self.flows
+            .batch(cursor, count)
+            .map_err(failed(A::FLOWS, "read"))
+    }
+
+    /// The entry of packets that arrive so.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn flow(&self, key: &FlowKey<A>) -> Result<Option<Flow<A>>, DataplaneError> {
+        self.flows.get(key).map_err(failed(A::FLOWS, "read"))
+    }
+
+    /// Deletes the entry of packets that arrive so.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn delete_flow(&self, key: &FlowKey<A>) -> Result<(), DataplaneError> {
+        delete(&self.flows, A::FLOWS, key)
+    }
+
+    /// About `count` elements of map `snat4|6` from the cursor on, which moves behind them.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn reservations_from(
+        &self,
+        cursor: &mut Cursor,
+        count: usize,
+    ) -> Result<Vec<ReservationEntry<A>>, DataplaneError> {
+        self.snat
+            .batch(cursor, count)
+            .map_err(failed(A::SNAT, "read"))
+    }
+
+    /// Gives back the port that replies with this key go to.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn delete_reservation(&self, key: &FlowKey<A>) -> Result<(), DataplaneError> {
+        delete(&self.snat, A::SNAT, key)
+    }
+
+    /// All of map `affinity4|6`.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn affinities(&self) -> Result<Vec<(AffinityKey<A>, Affinity)>, DataplaneError> {
+        all(&self.affinity, A::AFFINITY)
+    }
+}
+
+/// Deletes an element of an array: it becomes zero.
+fn clear<V: bytemuck::Pod>(
+    map: &Map<u32, V>,
+    name: &str,
+    index: u32,
+) -> Result<(), DataplaneError> {
+    update(map, name, &index, &V::zeroed())
+}

@@ -1,0 +1,249 @@
+//! Which program goes to which hook of which link, as links come, change and go?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lb_common::addr::{Family, Ip4, Ip6};
+use lb_common::drops::Hook;
+use lb_common::layout::{self, LINK_POD, LINK_UPLINK, LINK_XDP};
+
+use super::programs::Header;
+use super::roles::{self, Role};
+use super::{Datapath, Device, LoadError, Remark};
+use crate::model::{Object, ObjectName, Problem};
+use crate::netlink::Facts;
+use crate::netlink::facts::Link;
+use crate::netlink::filters::Direction;
+use crate::settings::XdpMode;
+
+/// The program for uplinks at XDP.
+const XDP_UPLINK: &str = "xdp_uplink";
+
+/// The program at traffic control.
+const fn tc_program(role: Role, direction: Direction) -> &'static str {
+    match (role, direction) {
+        (Role::Pod, Direction::In) => "tc_pod_in",
+        (Role::Pod, Direction::Out) => "tc_pod_out",
+        (Role::Uplink, Direction::In) => "tc_uplink_in",
+        (Role::Uplink, Direction::Out) => "tc_uplink_out",
+    }
+}
+
+impl Datapath {
+    /// Brings programs to the links that are there now and takes them from those that are no longer
+    /// meant, and writes map `links`. What has not changed since the last time costs nothing, unless
+    /// it is among the `stale`: links whose filters somebody has changed.
+    ///
+    /// # Errors
+    /// Map `links` could not be written; what is wrong with a single link is a Problem.
+    pub fn attach(
+        &mut self,
+        facts: &Facts,
+        node_addresses: &BTreeSet<IpAddr>,
+        stale: &BTreeSet<u32>,
+    ) -> Result<(), LoadError> {
+        let roles = roles::roles(facts, &self.options.patterns, node_addresses);
+        self.detach_others(facts, &roles);
+        for (&index, &role) in &roles {
+            let link = &facts.links[&index];
+            let before = self.attached.get(&index);
+            let is_known = before.is_some_and(|(known, at)| *known == role && at == link);
+            if !is_known || stale.contains(&index) {
+                let results = self.attach_link(index, link, role);
+                self.note(index, &link.name, results);
+                self.attached.insert(index, (role, link.clone()));
+            }
+        }
+        self.write_links(facts, &roles)
+    }
+
+    fn attach_link(
+        &mut self,
+        index: u32,
+        link: &Link,
+        role: Role,
+    ) -> Vec<Result<Remark, LoadError>> {
+        let device = Device {
+            index,
+            name: &link.name,
+        };
+        let header = if link.ethernet {
+            Header::Ethernet
+        } else {
+            Header::Bare
+        };
+        let mut results = Vec::new();
+        if self.options.hooks.contains(&Hook::Tc) {
+            for direction in Direction::ALL {
+                results.push(self.attach_tc(device, direction, header, role));
+            }
+        } else {
+            results.push(self.hooks.clear_tc(device).map(|()| None));
+        }
+        if role == Role::Uplink && link.ethernet && self.options.hooks.contains(&Hook::Xdp) {
+            results.push(self.attach_xdp(device));
+        } else {
+            results.push(self.hooks.clear_xdp(device).map(|()| None));
+        }
+        tracing::info!(link = link.name, index, ?role, "programs attached");
+        results
+    }
+
+    fn attach_tc(
+        &mut self,
+        device: Device<'_>,
+        direction: Direction,
+        header: Header,
+        role: Role,
+    ) -> Result<Remark, LoadError> {
+        let program = self.programs.get(header, tc_program(role, direction))?;
+        self.hooks.set_tc(device, direction, program)
+    }
+
+    fn attach_xdp(&mut self, device: Device<'_>) -> Result<Remark, LoadError> {
+        let program = self.programs.get(Header::Ethernet, XDP_UPLINK)?;
+        self.hooks.set_xdp(device, self.options.xdp, program)
+    }
+
+    /// Takes our programs from links that have no role any more, or that are gone.
+    fn detach_others(&mut self, facts: &Facts, roles: &BTreeMap<u32, Role>) {
+        let first_time = self.attached.is_empty();
+        let mut others = self.hooks.devices();
+        others.extend(self.attached.keys());
+        if first_time {
+            // Filters of ours are known by looking only.
+            others.extend(facts.links.keys());
+        }
+        others.retain(|index| !roles.contains_key(index));
+        for index in others {
+            let was_attached = self.attached.remove(&index).is_some();
+            let result = match facts.links.get(&index) {
+                Some(link) => self.detach_link(index, &link.name),
+                None => self.hooks.forget(index),
+            };
+            self.note(index, &index.to_string(), vec![result.map(|()| None)]);
+            if was_attached {
+                tracing::info!(index, "programs detached");
+            }
+        }
+    }
+
+    fn detach_link(&mut self, index: u32, name: &str) -> Result<(), LoadError> {
+        let device = Device { index, name };
+        self.hooks.clear_xdp(device)?;
+        self.hooks.clear_tc(device)
+    }
+
+    /// Keeps what is wrong with a link, and only that.
+    fn note(&mut self, index: u32, name: &str, results: Vec<Result<Remark, LoadError>>) {
+        let whys = results.into_iter().filter_map(|result| match result {
+            Ok(remark) => remark,
+            Err(error) => Some(error.to_string()),
+        });
+        let problems: Vec<Problem> = whys.map(|why| problem(name, why)).collect();
+        for problem in &problems {
+            tracing::warn!(link = name, why = problem.why, "link");
+        }
+        if problems.is_empty() {
+            self.problems.remove(&index);
+        } else {
+            self.problems.insert(index, problems);
+        }
+    }
+
+    /// Writes what changed of map `links`.
+    fn write_links(&mut self, facts: &Facts, roles: &BTreeMap<u32, Role>) -> Result<(), LoadError> {
+        if self.written.is_empty() {
+            self.written = self.tables.links()?.into_iter().collect();
+        }
+        let mut wanted = BTreeMap::new();
+        for (&index, link) in facts.links.iter().filter(|(_, link)| !link.loopback) {
+            let native = self.options.xdp == XdpMode::Native && self.hooks.has_xdp(index);
+            wanted.insert(index, entry(link, roles.get(&index).copied(), native));
+        }
+        for (index, entry) in &wanted {
+            if self.written.get(index) != Some(entry) {
+                self.tables.set_link(*index, Some(entry))?;
+            }
+        }
+        for index in self
+            .written
+            .keys()
+            .filter(|index| !wanted.contains_key(index))
+        {
+            self.tables.set_link(*index, None)?;
+        }
+        self.written = wanted;
+        Ok(())
+    }
+}
+
+/// The link as map `links` describes it.
+fn entry(link: &Link, role: Option<Role>, native_xdp: bool) -> layout::Link {
+    let flags = match role {
+        Some(Role::Uplink) => LINK_UPLINK,
+        Some(Role::Pod) => LINK_POD,
+        None => 0,
+    };
+    layout::Link {
+        mtu: link.mtu,
+        flags: flags | if native_xdp { LINK_XDP } else { 0 },
+        master: link.master.unwrap_or(0),
+        address4: source::<Ip4>(link),
+        address6: source::<Ip6>(link),
+    }
+}
+
+/// The first address of the link that may be a source beyond it; zero if there is none.
+fn source<A: Family>(link: &Link) -> A {
+    let mut fit = link
+        .addresses
+        .iter()
+        .filter(|address| address.global && address.preferred);
+    fit.find_map(|address| A::from_ip(address.ip))
+        .unwrap_or_default()
+}
+
+fn problem(link: &str, why: String) -> Problem {
+    Problem {
+        object: Object {
+            kind: "Link".to_owned(),
+            name: ObjectName::new("", link),
+        },
+        field: String::new(),
+        why,
+        place: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::facts::Address;
+
+    #[test]
+    fn a_link_is_described_with_the_address_that_it_sends_from() {
+        let address = |ip: &str, global, preferred| Address {
+            ip: ip.parse().expect("an address"),
+            global,
+            preferred,
+        };
+        let link = Link {
+            mtu: 1450,
+            master: Some(3),
+            addresses: vec![
+                address("169.254.7.7", false, true),
+                address("fd00::7", true, false),
+                address("192.0.2.7", true, true),
+                address("192.0.2.8", true, true),
+                address("fd00::8", true, true),
+            ],
+            ..Link::default()
+        };
+        let entry = entry(&link, Some(Role::Uplink), true);
+        assert_eq!(entry.flags, LINK_UPLINK | LINK_XDP);
+        assert_eq!((entry.mtu, entry.master), (1450, 3));
+        assert_eq!(entry.address4, Ip4::new(192, 0, 2, 7));
+        assert_eq!(entry.address6.to_string(), "fd00::8");
+    }
+}

@@ -1,0 +1,161 @@
+//! How does the datapath get into the kernel, stay there over restarts, and leave it without a
+//! trace?
+//!
+//! [`Datapath::start`] checks and makes maps and loads programs; nothing is attached yet, so that
+//! tables can be filled first. [`Datapath::attach`] brings the programs to their hooks, in place of
+//! those that are there, and follows links from then on. [`uninstall`] is the way back.
+
+mod attach;
+mod cgroup;
+mod clock;
+mod error;
+pub mod features;
+mod filters;
+mod hooks;
+mod links;
+mod maps;
+mod pins;
+mod programs;
+pub mod roles;
+mod uninstall;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use lb_common::drops::Hook;
+use lb_common::layout;
+
+pub use clock::Clock;
+pub use error::LoadError;
+pub use pins::Pins;
+pub use uninstall::{Removed, uninstall};
+
+use self::features::Features;
+use self::filters::Filters;
+use self::hooks::Hooks;
+use self::links::Links;
+use self::programs::{Globals, Programs};
+use self::roles::{Patterns, Role};
+use crate::bpf::MapInfo;
+use crate::dataplane::kernel::KernelTables;
+use crate::model::Problem;
+use crate::netlink::facts::Link;
+use crate::settings::{Settings, SocketScope, XdpMode};
+
+/// What is to be loaded and where it is to be attached.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Directory on bpffs for maps, programs and links.
+    pub pin_dir: PathBuf,
+    /// Directory of the cgroup whose sockets are served; none = the root of cgroup2.
+    pub cgroup: Option<PathBuf>,
+    /// Where to attach programs.
+    pub hooks: Vec<Hook>,
+    /// Whose sockets are served.
+    pub socket: SocketScope,
+    /// Which kind of XDP to use.
+    pub xdp: XdpMode,
+    /// Which links are which.
+    pub patterns: Patterns,
+    /// Sizes of maps that are not the object's.
+    pub sizes: BTreeMap<String, u32>,
+}
+
+impl From<&Settings> for Options {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            pin_dir: settings.pin_dir.clone(),
+            cgroup: settings.cgroup.clone(),
+            hooks: settings.hooks.clone(),
+            socket: settings.socket_scope(),
+            xdp: settings.xdp,
+            patterns: Patterns {
+                uplinks: settings.uplink.clone(),
+                pod_links: settings.pod_link.clone(),
+            },
+            sizes: settings
+                .maps
+                .iter()
+                .map(|size| (size.map.to_owned(), size.elements))
+                .collect(),
+        }
+    }
+}
+
+/// A network link, for whoever attaches something to it.
+#[derive(Clone, Copy, Debug)]
+struct Device<'f> {
+    index: u32,
+    name: &'f str,
+}
+
+/// What of an attachment is not as it should be, why, and what helps; for people.
+type Remark = Option<String>;
+
+/// The datapath in the kernel.
+#[derive(Debug)]
+pub struct Datapath {
+    options: Options,
+    programs: Programs,
+    hooks: Hooks,
+    tables: KernelTables,
+    clock: Clock,
+    /// The links that programs are attached to, as they were then.
+    attached: BTreeMap<u32, (Role, Link)>,
+    /// Map `links` as it was written.
+    written: BTreeMap<u32, layout::Link>,
+    /// What is wrong, by index of the link.
+    problems: BTreeMap<u32, Vec<Problem>>,
+}
+
+impl Datapath {
+    /// Makes the maps that are missing and loads the programs; what is pinned is checked and taken
+    /// over. Nothing is attached or switched yet.
+    ///
+    /// # Errors
+    /// [`LoadError`] says what is in the way and what helps.
+    pub fn start(options: Options, object: &'static [u8]) -> Result<Self, LoadError> {
+        let pins = Pins::new(&options.pin_dir);
+        let features = Features::probe();
+        pins.create()?;
+        let definitions = maps::definitions(object, &options.sizes)?;
+        maps::check(&pins, &definitions)?;
+        let globals = Globals {
+            node_cookie: features::netns_cookie().unwrap_or(0),
+            socket_pods: options.socket == SocketScope::All,
+            socket_refuses: features.set_retval,
+            checksum_ipv6: features.checksum_ipv6,
+        };
+        let mut programs = Programs::new(object, pins.clone(), &definitions, globals)?;
+        let clock = Clock::measure(&mut programs)?;
+        let path = pins.map("config");
+        let config = MapInfo::of(&path).map_err(LoadError::pin(&path, "open"))?;
+        Ok(Self {
+            hooks: Hooks {
+                tcx: features.tcx,
+                links: Links::adopt(&pins)?,
+                filters: Filters::new(pins.clone(), vec![config.id])?,
+                pins,
+            },
+            tables: KernelTables::open(&options.pin_dir)?,
+            options,
+            programs,
+            clock,
+            attached: BTreeMap::new(),
+            written: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        })
+    }
+
+    /// Tells the kernel's time.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What is wrong with links now.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.values().flatten().cloned().collect()
+    }
+}
