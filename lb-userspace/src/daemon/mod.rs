@@ -1,0 +1,434 @@
+//! What does `lb run` do, in which order? It wires input, plan, dataplane and links together.
+//!
+//! Start: load, adopt what is pinned, wait for the input's first complete list, reconcile, attach.
+//! Stop: forwarding goes on.
+
+mod error;
+mod node;
+mod ports;
+mod reporter;
+mod stale;
+mod sweep;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use lb_common::addr::{Ip4, Ip6};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+pub use error::DaemonError;
+
+use crate::dataplane::kernel::KernelTables;
+use crate::input::{Update, manifests};
+use crate::loader::{Clock, Datapath, LoadError, Options};
+use crate::model::{Change, Object, ObjectName, Problem};
+use crate::netlink::facts::Effect;
+use crate::netlink::{Facts, Monitor, Netlink, News};
+use crate::object;
+use crate::plan::{CompleteList, ConfigBase};
+use crate::reconcile::Reconciler;
+use crate::settings::Settings;
+use crate::state::{Lock, State, StateError};
+use node::LinkAddresses;
+use reporter::Reporter;
+use stale::Stale;
+use sweep::Sweep;
+
+/// Updates of the input that may wait for us.
+const WAITING_UPDATES: usize = 16;
+/// Time between two steps of the sweep of each family.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Failed attachments are tried again after so long.
+const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT; the datapath stays.
+///
+/// # Errors
+/// [`DaemonError`]: only what nothing can be served with.
+pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
+    if settings.manifests.is_empty() {
+        return Err(DaemonError::NoInput);
+    }
+    let state_file = settings.state_file();
+    let _lock = Lock::take(&state_file)?;
+    let before = match State::read(&state_file) {
+        Ok(state) => state,
+        Err(StateError::Missing(_)) => State::default(),
+        Err(error) => {
+            warn!(%error, "state not taken over");
+            State::default()
+        }
+    };
+    let datapath = Datapath::start(Options::from(settings), object::embedded()?)?;
+    let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
+    let mut links = Links::follow()?;
+    let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
+    let _following = manifests::start(input_options(settings, &before), sender)?;
+    let mut daemon = Daemon::adopt(settings, datapath, before, &links)?;
+    info!(node = settings.node_name(), pin_dir = %settings.pin_dir.display(), "started");
+
+    let mut sweep = interval(SWEEP_EVERY);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            update = updates.recv() => match update {
+                Some(update) => daemon.take_in(update, &links),
+                None => return Err(DaemonError::InputEnded),
+            },
+            heard = links.next() => daemon.links_changed(&heard?, &links),
+            () = daemon.due() => daemon.tick(&links),
+            _ = sweep.tick() => daemon.sweep(),
+            signal = stop.wait() => {
+                info!(signal, "stopped; forwarding goes on");
+                return Ok(());
+            }
+        }
+        daemon.report();
+    }
+}
+
+/// Everything that is kept between two events.
+struct Daemon<'s> {
+    settings: &'s Settings,
+    clock: Clock,
+    datapath: Datapath,
+    reconciler: Reconciler<KernelTables>,
+    /// What the input said last, without its changes.
+    said: Update,
+    /// Whether the input has been read completely, so that programs may be attached.
+    complete: bool,
+    attach_at: Option<Instant>,
+    attach_problems: Vec<Problem>,
+    /// Links whose filters somebody changed since the last attachment.
+    touched_links: BTreeSet<u32>,
+    sockets_attached: bool,
+    stale: Stale,
+    sweep4: Sweep<Ip4>,
+    sweep6: Sweep<Ip6>,
+    reporter: Reporter,
+    started: Instant,
+}
+
+impl<'s> Daemon<'s> {
+    /// Takes over what the maps hold; nothing of it changes yet.
+    fn adopt(
+        settings: &'s Settings,
+        datapath: Datapath,
+        before: State,
+        links: &Links,
+    ) -> Result<Self, DaemonError> {
+        let clock = datapath.clock();
+        let base = base(settings, &Update::default(), &clock, links);
+        let started = Instant::now();
+        Ok(Self {
+            settings,
+            clock,
+            reconciler: Reconciler::adopt(KernelTables::open(&settings.pin_dir)?, base, 0)?,
+            datapath,
+            said: Update::default(),
+            complete: false,
+            attach_at: None,
+            attach_problems: Vec::new(),
+            touched_links: BTreeSet::new(),
+            sockets_attached: false,
+            stale: Stale::default(),
+            sweep4: Sweep::default(),
+            sweep6: Sweep::default(),
+            reporter: Reporter::new(settings, before),
+            started,
+        })
+    }
+
+    /// Milliseconds on a clock that never goes back.
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Follows the input.
+    fn take_in(&mut self, mut update: Update, links: &Links) {
+        let mut changes = std::mem::take(&mut update.changes);
+        for change in &changes {
+            self.reporter.follow(change);
+        }
+        let became_complete = update.complete && !self.complete;
+        self.complete |= update.complete;
+        self.said = update;
+        changes.insert(0, self.node_change(links));
+        self.configure(links);
+        let now = self.now();
+        if became_complete {
+            self.reconciler.complete(CompleteList(changes), now);
+            self.attach(links);
+        } else {
+            self.reconciler.apply(changes, now);
+        }
+        self.end_stale();
+        self.reporter.touch();
+    }
+
+    /// Follows links and addresses.
+    fn links_changed(&mut self, heard: &Heard, links: &Links) {
+        self.touched_links.extend(&heard.filters);
+        if !heard.is_news() {
+            return;
+        }
+        self.configure(links);
+        let change = self.node_change(links);
+        let now = self.now();
+        self.reconciler.apply(vec![change], now);
+        if self.complete {
+            self.attach(links);
+        }
+        self.end_stale();
+        self.reporter.touch();
+    }
+
+    fn node_change(&self, links: &Links) -> Change {
+        Change::Node(node::node(
+            self.settings,
+            &self.said.node,
+            &self.said.service_cidrs,
+            &links.addresses(),
+        ))
+    }
+
+    fn configure(&mut self, links: &Links) {
+        let base = base(self.settings, &self.said, &self.clock, links);
+        let now = self.now();
+        self.reconciler.configure(base, now);
+    }
+
+    /// Makes attachments match what links there are; what fails is tried again.
+    fn attach(&mut self, links: &Links) {
+        let touched = std::mem::take(&mut self.touched_links);
+        let primary = node::primary(self.settings, &self.said.node, &links.addresses());
+        let mut failures = Vec::new();
+        let addresses = primary.into_iter().collect();
+        failures.extend(
+            self.datapath
+                .attach(&links.facts, &addresses, &touched)
+                .err(),
+        );
+        if !self.sockets_attached {
+            let sockets = self.datapath.attach_sockets();
+            self.sockets_attached = sockets.is_ok();
+            failures.extend(sockets.err());
+        }
+        let problems = failures.iter().map(|error| self.node_problem(error));
+        self.attach_problems = problems.chain(self.datapath.problems()).collect();
+        self.attach_at = (!failures.is_empty()).then(|| Instant::now() + ATTACH_AGAIN_AFTER);
+        self.reporter.touch();
+    }
+
+    fn node_problem(&self, error: &LoadError) -> Problem {
+        Problem {
+            object: Object {
+                kind: "Node".to_owned(),
+                name: ObjectName::new("", self.settings.node_name()),
+            },
+            field: String::new(),
+            why: error.to_string(),
+            place: None,
+        }
+    }
+
+    /// Waits until [`Daemon::tick`] has something to do.
+    async fn due(&self) {
+        let reconcile = self
+            .reconciler
+            .next_tick()
+            .map(|millis| self.started + Duration::from_millis(millis));
+        let next = [reconcile, self.attach_at, self.reporter.due()]
+            .into_iter()
+            .flatten()
+            .min();
+        match next {
+            Some(at) => sleep(at.saturating_duration_since(Instant::now())).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Does what the time has come for.
+    fn tick(&mut self, links: &Links) {
+        let now = self.now();
+        self.reconciler.tick(now);
+        if self.attach_at.is_some_and(|at| at <= Instant::now()) {
+            self.attach(links);
+        }
+    }
+
+    fn end_stale(&mut self) {
+        let tables = self.reconciler.planner().tables();
+        if let Err(error) = self.stale.end(tables, self.reconciler.dataplane()) {
+            warn!(%error, "flows of backends that stopped serving were not all ended");
+        }
+    }
+
+    fn sweep(&mut self) {
+        let tables = self.reconciler.dataplane();
+        let swept = self
+            .sweep4
+            .step(tables, &self.clock)
+            .and_then(|()| self.sweep6.step(tables, &self.clock));
+        if let Err(error) = swept {
+            warn!(%error, "sweep");
+        }
+    }
+
+    /// Writes the state file if something is new and it was not just written.
+    fn report(&mut self) {
+        let mut problems = self.said.problems.clone();
+        if self.reporter.is_due() {
+            problems.extend(self.reconciler.problems());
+            problems.extend(self.attach_problems.iter().cloned());
+            self.reporter.write(problems, &self.said);
+        }
+    }
+}
+
+fn input_options(settings: &Settings, before: &State) -> manifests::Options {
+    manifests::Options {
+        paths: settings.manifests.clone(),
+        node_name: settings.node_name(),
+        service_cidrs: settings.service_cidr.clone(),
+        node_port_range: settings.nodeport_range.ports(),
+        allocations: before.allocations.clone(),
+    }
+}
+
+fn base(settings: &Settings, said: &Update, clock: &Clock, links: &Links) -> ConfigBase {
+    let primary = node::primary(settings, &said.node, &links.addresses());
+    ConfigBase {
+        // That of adopted tables wins.
+        hash_key: getrandom::u64().unwrap_or_default(),
+        snat_ports: ports::snat_ports(settings.nodeport_range),
+        hz: clock.hz,
+        node4: node::primary_of::<Ip4>(&primary),
+        node6: node::primary_of::<Ip6>(&primary),
+        takeover: false,
+    }
+}
+
+/// What the kernel says of links and addresses, kept up to date.
+struct Links {
+    netlink: Netlink,
+    monitor: Monitor,
+    facts: Facts,
+}
+
+impl Links {
+    /// Listens first and asks then, so that nothing is missed between the two.
+    fn follow() -> Result<Self, DaemonError> {
+        let monitor = Monitor::new().map_err(DaemonError::Netlink)?;
+        let mut netlink = Netlink::connect().map_err(DaemonError::Netlink)?;
+        let facts = Facts::ask(&mut netlink).map_err(DaemonError::Netlink)?;
+        Ok(Self {
+            netlink,
+            monitor,
+            facts,
+        })
+    }
+
+    /// Waits until something changed.
+    async fn next(&mut self) -> Result<Heard, DaemonError> {
+        let mut heard = Heard::default();
+        match self.monitor.next().await.map_err(DaemonError::Netlink)? {
+            News::Changes(changes) => {
+                for change in &changes {
+                    heard.note(self.facts.apply(change));
+                }
+            }
+            News::Lost => {
+                self.facts = Facts::ask(&mut self.netlink).map_err(DaemonError::Netlink)?;
+                heard.links = true;
+                heard.filters.extend(self.facts.links.keys());
+            }
+        }
+        if heard.routes {
+            heard.links |= self
+                .facts
+                .ask_routes(&mut self.netlink)
+                .map_err(DaemonError::Netlink)?;
+        }
+        Ok(heard)
+    }
+
+    /// The addresses that matter.
+    fn addresses(&self) -> LinkAddresses {
+        let mut addresses = LinkAddresses::default();
+        for (ifindex, link) in &self.facts.links {
+            if link.loopback {
+                continue;
+            }
+            let mut own: Vec<_> = link
+                .addresses
+                .iter()
+                .filter(|address| address.global)
+                .collect();
+            own.sort_by_key(|address| !address.preferred);
+            addresses.all.extend(own.iter().map(|address| address.ip));
+            if self.facts.default_routes.contains(ifindex) {
+                addresses
+                    .primary
+                    .extend(own.iter().map(|address| address.ip));
+            }
+        }
+        addresses
+    }
+}
+
+/// What changed, of all that may.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Links or addresses.
+    links: bool,
+    /// Perhaps default routes.
+    routes: bool,
+    /// Filters of these links.
+    filters: BTreeSet<u32>,
+}
+
+impl Heard {
+    fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Nothing => {}
+            Effect::Filters(link) => {
+                self.filters.insert(link);
+            }
+            Effect::Links => self.links = true,
+            Effect::Routes => {
+                self.links = true;
+                self.routes = true;
+            }
+        }
+    }
+
+    fn is_news(&self) -> bool {
+        self.links || !self.filters.is_empty()
+    }
+}
+
+/// The signals that end the daemon.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! When is the state file written, and what goes into it?
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::warn;
+
+use crate::input::Update;
+use crate::model::{Change, Problem};
+use crate::settings::Settings;
+use crate::state::{Details, FORMAT, State, millis};
+
+/// Between two writes of the file: a burst of changes costs one write, not one each.
+const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+
+/// Writes the state file.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    file: PathBuf,
+    details: Details,
+    /// What the file says.
+    state: State,
+    is_new: bool,
+    not_before: Instant,
+}
+
+impl Reporter {
+    /// A writer of the instance's state file; `before` is what was read from it.
+    #[must_use]
+    pub(super) fn new(settings: &Settings, before: State) -> Self {
+        Self {
+            file: settings.state_file(),
+            details: Details::default(),
+            state: State {
+                format: FORMAT,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                node: settings.node_name(),
+                ..before
+            },
+            is_new: false,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// Follows a change of what is known.
+    pub(super) fn follow(&mut self, change: &Change) {
+        self.details.apply(change);
+    }
+
+    /// There may be something new to write.
+    pub(super) const fn touch(&mut self) {
+        self.is_new = true;
+    }
+
+    /// When the file is to be written.
+    #[must_use]
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.is_new.then_some(self.not_before)
+    }
+
+    /// Whether the file is to be written now.
+    #[must_use]
+    pub(super) fn is_due(&self) -> bool {
+        self.is_new && self.not_before <= Instant::now()
+    }
+
+    /// Writes the file.
+    pub(super) fn write(&mut self, mut problems: Vec<Problem>, said: &Update) {
+        problems.sort();
+        problems.dedup();
+        for problem in problems
+            .iter()
+            .filter(|problem| !self.state.problems.contains(problem))
+        {
+            warn!(%problem, "problem");
+        }
+        self.state.problems = problems;
+        self.state.unmapped.clone_from(&said.unmapped);
+        self.state.allocations = said.allocations.clone();
+        self.state.services = self.details.services();
+        self.state.targets = self.details.targets();
+        self.state.written_at_millis = millis(SystemTime::now());
+        self.is_new = false;
+        self.not_before = Instant::now() + AT_MOST_EVERY;
+        if let Err(error) = self.state.write(&self.file) {
+            warn!(%error, "state not written");
+            self.is_new = true;
+        }
+    }
+}
