@@ -25,7 +25,7 @@ macro_rules! reasons {
             /// What it means, as a sentence.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc, " "),+).trim_ascii(),)* }
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
         }
     };
@@ -102,4 +102,18 @@ pub const COUNTERS: u32 = (Hook::ALL.len() * DropReason::ALL.len()) as u32;
 #[must_use]
 pub const fn counter(hook: Hook, reason: DropReason) -> u32 {
     hook as u32 * DropReason::ALL.len() as u32 + reason as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meaning_is_one_line_with_single_spaces() {
+        for reason in DropReason::ALL {
+            let meaning = reason.meaning();
+            assert!(!meaning.contains("  "), "{meaning}");
+            assert!(meaning.ends_with('.'), "{meaning}");
+        }
+    }
 }
