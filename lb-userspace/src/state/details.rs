@@ -48,6 +48,15 @@ pub struct Target {
     pub target: Option<String>,
     /// Name of its node.
     pub node: Option<String>,
+    /// Condition `ready`.
+    #[serde(default)]
+    pub ready: bool,
+    /// Condition `serving`.
+    #[serde(default)]
+    pub serving: bool,
+    /// Condition `terminating`.
+    #[serde(default)]
+    pub terminating: bool,
 }
 
 /// The details of everything that is known, kept up to date change by change.
@@ -116,16 +125,16 @@ fn service_details(name: &ObjectName, service: &Service) -> ServiceDetails {
 }
 
 fn targets(slice: &Slice) -> Vec<Target> {
-    let named = slice
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.target.is_some() || endpoint.node.is_some());
-    named
+    let endpoints = slice.endpoints.iter();
+    endpoints
         .map(|endpoint| Target {
             service: slice.service.clone(),
             address: endpoint.address,
             target: endpoint.target.clone(),
             node: endpoint.node.clone(),
+            ready: endpoint.ready,
+            serving: endpoint.serving,
+            terminating: endpoint.terminating,
         })
         .collect()
 }

@@ -201,6 +201,9 @@ mod tests {
                 address: "10.42.0.10".parse().expect("an address"),
                 target: Some("Pod/kubia-vs2kl".to_owned()),
                 node: None,
+                ready: true,
+                serving: true,
+                terminating: false,
             }],
             ..State::default()
         };
