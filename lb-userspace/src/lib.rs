@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod daemon;
 pub mod dataplane;
+pub mod explain;
 pub mod input;
 pub mod loader;
 pub mod model;
