@@ -7,7 +7,6 @@ mod error;
 mod node;
 mod ports;
 mod reporter;
-mod stale;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -34,7 +33,6 @@ use crate::settings::Settings;
 use crate::state::{Lock, State, StateError};
 use node::LinkAddresses;
 use reporter::Reporter;
-use stale::Stale;
 use sweep::Sweep;
 
 /// Updates of the input that may wait for us.
@@ -105,7 +103,6 @@ struct Daemon<'s> {
     /// Links whose filters somebody changed since the last attachment.
     touched_links: BTreeSet<u32>,
     sockets_attached: bool,
-    stale: Stale,
     sweep4: Sweep<Ip4>,
     sweep6: Sweep<Ip6>,
     reporter: Reporter,
@@ -134,7 +131,6 @@ impl<'s> Daemon<'s> {
             attach_problems: Vec::new(),
             touched_links: BTreeSet::new(),
             sockets_attached: false,
-            stale: Stale::default(),
             sweep4: Sweep::default(),
             sweep6: Sweep::default(),
             reporter: Reporter::new(settings, before),
@@ -260,9 +256,13 @@ impl<'s> Daemon<'s> {
         }
     }
 
+    /// Ends flows of backends that stopped serving, now that the new state is in the maps.
     fn end_stale(&mut self) {
-        let tables = self.reconciler.planner().tables();
-        if let Err(error) = self.stale.end(tables, self.reconciler.dataplane()) {
+        let stopped = self.reconciler.take_stopped();
+        let tables = self.reconciler.dataplane();
+        let ended = sweep::end_stale(tables, &stopped.v4)
+            .and_then(|()| sweep::end_stale(tables, &stopped.v6));
+        if let Err(error) = ended {
             warn!(%error, "flows of backends that stopped serving were not all ended");
         }
     }

@@ -14,6 +14,7 @@ use crate::bpf::Cursor;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::{KernelFamily, KernelTables};
 use crate::loader::Clock;
+use crate::plan::Destinations;
 
 /// Entries looked at in one go, so that a large table costs no more at once than a small one.
 const BATCH: usize = 4_096;
@@ -90,15 +91,18 @@ impl<A: KernelFamily> Sweep<A> {
     }
 }
 
-/// Deletes both directions of the flows toward backends that `serves` denies, of UDP always and of
+/// Deletes both directions of the flows toward backends that stopped serving, of UDP always and of
 /// TCP where the connection is not yet open: their clients shall move on at once.
 ///
 /// # Errors
 /// See [`DataplaneError`].
 pub(super) fn end_stale<A: KernelFamily>(
     tables: &KernelTables,
-    stopped: impl Fn(u32, A, u16) -> bool,
+    stopped: &Destinations<A>,
 ) -> Result<(), DataplaneError> {
+    if stopped.is_empty() {
+        return Ok(());
+    }
     let maps = A::maps(tables);
     let mut cursor = Cursor::default();
     while !cursor.ended {
@@ -106,7 +110,7 @@ pub(super) fn end_stale<A: KernelFamily>(
             let moves = key.protocol == UDP || flow.state & tcp::ACK == 0;
             if flow.flags & FLOW_REPLY == 0
                 && moves
-                && stopped(flow.service_port, flow.destination, flow.destination_port)
+                && stopped.contains(&(flow.service_port, flow.destination, flow.destination_port))
             {
                 remove::<A>(tables, &key, &flow)?;
             }

@@ -13,8 +13,10 @@ mod quarantine;
 mod rows;
 pub mod service;
 mod space;
+mod stopped;
 
 pub use claims::Rank;
 pub use frontends::FrontendPlan;
 pub use node::ConfigBase;
 pub use planner::{CompleteList, Planner};
+pub use stopped::{Destinations, Stopped};

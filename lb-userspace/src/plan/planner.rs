@@ -11,6 +11,7 @@ use super::node::{self, ConfigBase};
 use super::quarantine::Quarantine;
 use super::rows::rows;
 use super::service;
+use super::stopped::Stopped;
 use crate::model::{Change, Problem, World};
 use crate::tables::{
     Capacities, Full, Op, Owner, Part, RowKey, TableDelta, Tables, diff_owner, split,
@@ -39,6 +40,8 @@ pub struct Planner {
     adopted: BTreeSet<Owner>,
     /// Owners whose last plan found no room; they are as they were before.
     waiting: BTreeSet<Owner>,
+    /// Who stopped serving since somebody asked.
+    stopped: Stopped,
 }
 
 impl Planner {
@@ -67,6 +70,7 @@ impl Planner {
             tables: found,
             problems: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            stopped: Stopped::default(),
         }
     }
 
@@ -141,6 +145,11 @@ impl Planner {
         &self.tables
     }
 
+    /// Which backends stopped serving since the last time this was asked.
+    pub fn take_stopped(&mut self) -> Stopped {
+        std::mem::take(&mut self.stopped)
+    }
+
     /// What is known.
     #[must_use]
     pub const fn world(&self) -> &World {
@@ -206,12 +215,15 @@ impl Planner {
             Owner::Nobody => (Tables::default(), Vec::new()),
         };
         let part = diff_owner(owner.clone(), before, &after);
+        let mut stopped = self.stopped.clone();
+        stopped.note(before, &after);
         let writes = part.prepare.iter().chain(&part.publish);
         if let Err(full) = self.capacities.admit(&self.tables, writes.clone()) {
             self.ids.take_back();
             return Err(full);
         }
         self.ids.keep();
+        self.stopped = stopped;
         for op in writes {
             self.tables.apply(op);
             if let Op::Update(row) = op

@@ -9,7 +9,7 @@ use lb_common::limits::REUSE_AFTER_MILLIS;
 
 use crate::dataplane::{Dataplane, DataplaneError};
 use crate::model::{Change, Object, ObjectName, Problem};
-use crate::plan::{CompleteList, ConfigBase, Planner};
+use crate::plan::{CompleteList, ConfigBase, Planner, Stopped};
 use crate::tables::{Owner, Part, TableDelta, diff};
 
 /// Failed writes are tried again after so long, then after twice as long, and so on.
@@ -138,6 +138,11 @@ impl<D: Dataplane> Reconciler<D> {
         let mut problems = self.planner.problems();
         problems.extend(failures.map(|(owner, error)| self.problem(owner, error)));
         problems
+    }
+
+    /// Which backends stopped serving since the last time this was asked.
+    pub fn take_stopped(&mut self) -> Stopped {
+        self.planner.take_stopped()
     }
 
     /// Whoever plans.
