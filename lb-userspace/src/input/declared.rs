@@ -144,6 +144,8 @@ pub(super) type Labels = BTreeMap<String, String>;
 pub(super) struct Slice {
     /// What it says.
     pub(super) model: model::Slice,
+    /// Label `service.kubernetes.io/headless`: it is for DNS, not for balancing.
+    pub(super) headless: bool,
     /// Whether Kubernetes' EndpointSlice controller wrote it for a Service with a selector.
     pub(super) selected: bool,
 }
@@ -167,6 +169,10 @@ pub(super) struct Pod {
     pub(super) terminating: bool,
     /// `spec.nodeName`.
     pub(super) node: Option<String>,
+    /// `spec.hostname`.
+    pub(super) hostname: Option<String>,
+    /// `spec.subdomain`: name of the Service below which the Pod is called by its hostname.
+    pub(super) subdomain: Option<String>,
     /// Named container ports.
     pub(super) ports: BTreeMap<(String, Protocol), u16>,
 }

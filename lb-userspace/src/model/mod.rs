@@ -205,6 +205,8 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Name of its node.
     pub node: Option<String>,
+    /// `hostname`: its name below that of a headless Service; none = DNS names it by its address.
+    pub hostname: Option<String>,
     /// `hints.forZones`.
     pub zone_hints: BTreeSet<String>,
     /// `hints.forNodes`.

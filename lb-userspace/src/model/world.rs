@@ -28,44 +28,51 @@ pub struct World {
 impl World {
     /// Applies a change and returns the Services whose plan it may alter.
     pub fn apply(&mut self, change: Change) -> BTreeSet<ObjectName> {
+        let touched = self.touched_by(&change);
         match change {
-            Change::Service(name, service) => {
-                if replace(&mut self.services, &name, service) {
-                    [name].into()
-                } else {
-                    [].into()
+            Change::Service(name, service) => set(&mut self.services, name, service),
+            Change::Slice(name, slice) => self.set_slice(name, slice),
+            Change::Node(node) => self.node = node,
+        }
+        touched
+    }
+
+    /// The Services whose plan a change would alter; none if it changes nothing.
+    #[must_use]
+    pub fn touched_by(&self, change: &Change) -> BTreeSet<ObjectName> {
+        match change {
+            Change::Service(name, service) if self.services.get(name) == service.as_ref() => {
+                [].into()
+            }
+            Change::Service(name, _) => [name.clone()].into(),
+            Change::Slice(name, slice) => {
+                let before = self.slices.get(name);
+                let after = slice.as_ref();
+                if before == after {
+                    return [].into();
                 }
+                let slices = before.into_iter().chain(after);
+                slices.map(|slice| slice.service.clone()).collect()
             }
-            Change::Slice(name, slice) => self.apply_slice(&name, slice),
-            Change::Node(node) if node == self.node => [].into(),
-            Change::Node(node) => {
-                self.node = node;
-                self.services.keys().cloned().collect()
-            }
+            Change::Node(node) if *node == self.node => [].into(),
+            Change::Node(_) => self.services.keys().cloned().collect(),
         }
     }
 
-    fn apply_slice(&mut self, name: &ObjectName, slice: Option<Slice>) -> BTreeSet<ObjectName> {
-        let before = self.slices.get(name).map(|slice| slice.service.clone());
-        let after = slice.as_ref().map(|slice| slice.service.clone());
-        if !replace(&mut self.slices, name, slice) {
-            return [].into();
-        }
-        if let Some(service) = &before
-            && let Some(names) = self.slices_of.get_mut(service)
+    fn set_slice(&mut self, name: ObjectName, slice: Option<Slice>) {
+        if let Some(before) = self.slices.get(&name)
+            && let Some(names) = self.slices_of.get_mut(&before.service)
         {
-            names.remove(name);
+            names.remove(&name);
             if names.is_empty() {
-                self.slices_of.remove(service);
+                self.slices_of.remove(&before.service);
             }
         }
-        if let Some(service) = &after {
-            self.slices_of
-                .entry(service.clone())
-                .or_default()
-                .insert(name.clone());
+        if let Some(slice) = &slice {
+            let names = self.slices_of.entry(slice.service.clone()).or_default();
+            names.insert(name.clone());
         }
-        before.into_iter().chain(after).collect()
+        set(&mut self.slices, name, slice);
     }
 
     /// The Service of this name.
@@ -95,20 +102,12 @@ impl World {
     }
 }
 
-/// Sets or removes an element; false if that changed nothing.
-fn replace<V: PartialEq>(
-    map: &mut BTreeMap<ObjectName, V>,
-    name: &ObjectName,
-    value: Option<V>,
-) -> bool {
-    if map.get(name) == value.as_ref() {
-        return false;
-    }
+/// Sets or removes an element.
+fn set<V>(map: &mut BTreeMap<ObjectName, V>, name: ObjectName, value: Option<V>) {
     match value {
-        Some(value) => map.insert(name.clone(), value),
-        None => map.remove(name),
+        Some(value) => map.insert(name, value),
+        None => map.remove(&name),
     };
-    true
 }
 
 #[cfg(test)]
@@ -128,11 +127,17 @@ mod tests {
         let name = ObjectName::new("default", "slice");
         let touched = world.apply(Change::Slice(name.clone(), Some(slice_of("kubia"))));
         assert_eq!(touched, [ObjectName::new("default", "kubia")].into());
-        let touched = world.apply(Change::Slice(name, Some(slice_of("backend-service"))));
-        assert_eq!(touched.len(), 2);
+        let change = Change::Slice(name.clone(), Some(slice_of("backend-service")));
+        assert_eq!(world.touched_by(&change).len(), 2);
+        assert_eq!(world.apply(change).len(), 2);
         assert_eq!(
             world.slices(&ObjectName::new("default", "kubia")).count(),
             0
+        );
+        let touched = world.apply(Change::Slice(name, None));
+        assert_eq!(
+            touched,
+            [ObjectName::new("default", "backend-service")].into()
         );
     }
 

@@ -154,6 +154,7 @@ mod tests {
                 serving: true,
                 terminating: false,
                 node: Some("node-a".to_owned()),
+                hostname: None,
                 zone_hints: BTreeSet::new(),
                 node_hints: BTreeSet::new(),
                 target: Some("Pod/kubia-vs2kl".to_owned()),

@@ -74,6 +74,7 @@ fn endpoint(
         serving: ready,
         terminating: false,
         node: address.node_name.clone().filter(|name| !name.is_empty()),
+        hostname: address.hostname.clone().filter(|name| !name.is_empty()),
         zone_hints: [].into(),
         node_hints: [].into(),
         target: address.target_ref.as_ref().and_then(target),

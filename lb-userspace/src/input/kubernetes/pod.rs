@@ -14,6 +14,8 @@ pub(in crate::input) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod 
     };
     if let Some(spec) = &object.spec {
         pod.node = spec.node_name.clone().filter(|name| !name.is_empty());
+        pod.hostname = spec.hostname.clone().filter(|name| !name.is_empty());
+        pod.subdomain.clone_from(&spec.subdomain);
         read_ports(&mut pod, spec, findings);
     }
     if let Some(status) = &object.status {

@@ -10,8 +10,8 @@ use super::{Findings, HEADLESS, MANAGED_BY, OTHER_PROXY, SERVICE_NAME, SLICE_CON
 use crate::input::declared::{Family, Slice};
 use crate::model::{self, Endpoint, ObjectName, SlicePort};
 
-/// Reads a slice; none if it says nothing to a proxy of virtual addresses: it is headless, another
-/// proxy's, of host names, or of no Service.
+/// Reads a slice; none if it says nothing to us: it is another proxy's, of host names, or of no
+/// Service.
 pub(in crate::input) fn slice(
     object: &discovery::EndpointSlice,
     namespace: &str,
@@ -30,7 +30,7 @@ pub(in crate::input) fn slice(
     };
     let labels = object.metadata.labels.as_ref();
     let label = |name| labels.and_then(|labels| labels.get(name));
-    if label(HEADLESS).is_some() || label(OTHER_PROXY).is_some() {
+    if label(OTHER_PROXY).is_some() {
         return None;
     }
     let Some(service) = label(SERVICE_NAME).filter(|name| !name.is_empty()) else {
@@ -44,6 +44,7 @@ pub(in crate::input) fn slice(
     let ports = ports(object, findings);
     let endpoints = object.endpoints.iter().flatten().enumerate();
     Some(Slice {
+        headless: label(HEADLESS).is_some(),
         selected: label(MANAGED_BY).is_some_and(|name| name == SLICE_CONTROLLER),
         model: model::Slice {
             service: ObjectName::new(namespace, service),
@@ -108,6 +109,7 @@ fn endpoint(
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
         node: object.node_name.clone().filter(|name| !name.is_empty()),
+        hostname: object.hostname.clone().filter(|name| !name.is_empty()),
         zone_hints: zones.map(|zone| zone.name).collect(),
         node_hints: nodes.map(|node| node.name).collect(),
         target: object.target_ref.as_ref().and_then(target),

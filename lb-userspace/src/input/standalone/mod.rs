@@ -22,7 +22,7 @@ use self::resolve::{Resolved, resolve};
 use super::declared::{Key, Kind, Placed, Service};
 use super::findings::Finding;
 use super::{Allocations, NodeObject, Unmapped, UnmappedReason};
-use crate::model::{self, Change, ObjectName, Problem};
+use crate::model::{self, Change, ObjectName, Problem, ServiceKind};
 
 /// All objects and what follows from them.
 #[derive(Debug)]
@@ -177,7 +177,7 @@ impl Standalone {
                 Some(node.zone.as_str()).filter(|zone| !zone.is_empty())
             };
             let pods = self.objects.pods(&name.namespace, &service.selector);
-            let picked = pick::pick(service, &resolved.families, pods, zone_of);
+            let picked = pick::pick(name, service, &resolved.families, pods, zone_of);
             pick::slices(name, "pods", &picked)
         } else {
             let endpoints = self.objects.endpoints(name);
@@ -187,7 +187,11 @@ impl Standalone {
         };
         let nothing_picked = slices.is_empty();
         let mut leaves_out = false;
+        let is_headless = service.model.kind == ServiceKind::Headless;
         for (name, slice) in self.objects.slices(name) {
+            if slice.headless && !is_headless {
+                continue;
+            }
             if has_selector && slice.selected {
                 leaves_out = true;
             } else {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::input::declared::{Distribution, Endpoints, Family, Pod, Service, SliceKey};
-use crate::model::{Endpoint, ObjectName, Slice, SlicePort, TargetPort};
+use crate::model::{Endpoint, ObjectName, ServiceKind, Slice, SlicePort, TargetPort};
 
 /// The endpoints of the Pods that a Service selects. Pods that give a named port different numbers
-/// end in different slices; a Pod without that port is no endpoint for it.
+/// end in different slices; a Pod without that port is no endpoint for it. A headless Service has
+/// endpoints without any port too: its clients look up their addresses.
 pub(super) fn pick<'a>(
+    service_name: &ObjectName,
     service: &Service,
     families: &[Family],
     pods: impl Iterator<Item = (&'a ObjectName, &'a Pod)>,
@@ -17,7 +19,7 @@ pub(super) fn pick<'a>(
     let mut endpoints = Endpoints::new();
     for (name, pod) in pods {
         let ports = ports(service, pod);
-        if ports.is_empty() {
+        if ports.is_empty() && service.model.kind != ServiceKind::Headless {
             continue;
         }
         for family in families {
@@ -29,6 +31,7 @@ pub(super) fn pick<'a>(
                     serving: pod.ready,
                     terminating: pod.terminating,
                     node: pod.node.clone(),
+                    hostname: hostname(service_name, pod),
                     zone_hints: [].into(),
                     node_hints: [].into(),
                     target: Some(format!("Pod/{}", name.name)),
@@ -40,6 +43,12 @@ pub(super) fn pick<'a>(
         }
     }
     endpoints
+}
+
+/// The name that a Pod has below this Service's, as Pods of a StatefulSet have.
+fn hostname(service: &ObjectName, pod: &Pod) -> Option<String> {
+    let is_below = pod.subdomain.as_ref() == Some(&service.name);
+    pod.hostname.clone().filter(|_| is_below)
 }
 
 /// The ports of a Service that a Pod has, sorted.

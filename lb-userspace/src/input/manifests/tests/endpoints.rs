@@ -110,6 +110,19 @@ fn slices_that_say_nothing_to_us_are_left_out() {
 }
 
 #[test]
+fn slices_for_dns_are_those_of_headless_services_only() {
+    let slice =
+        slice("addressType: IPv4\nports: [{port: 1}]\nendpoints: [{addresses: [10.1.2.3]}]")
+            .replace("labels: {", "labels: {service.kubernetes.io/headless: '', ");
+    let headless = MY_SERVICE.replace("10.96.0.1", "None");
+    let manifests = read(&format!("{headless}{slice}"));
+    assert_eq!(
+        manifests.endpoints("my-service"),
+        ["10.1.2.3:1/TCP ready serving"]
+    );
+}
+
+#[test]
 fn what_the_api_server_would_refuse_is_a_problem() {
     for (field, more) in [
         ("addressType", "endpoints: []"),

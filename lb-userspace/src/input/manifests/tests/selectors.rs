@@ -2,6 +2,7 @@
 
 use super::{Manifests, read};
 use crate::input::Allocations;
+use crate::model::ObjectName;
 
 /// `kubia` of the articles: three pods on two nodes.
 const KUBIA: &str = "
@@ -248,4 +249,31 @@ fn slices_keep_their_names_as_pods_come_and_go() {
     // One slice is another; none came and none went.
     assert_eq!(changes.len(), 1);
     assert_eq!(manifests.endpoints("kubia").len(), 2);
+}
+
+#[test]
+fn pods_of_a_headless_service_need_no_port_and_may_have_a_name_below_it() {
+    let headless = KUBIA
+        .replace("10.43.165.39", "None")
+        .replace("  ports: [{port: 80, targetPort: 8080}]\n", "");
+    let mut manifests = read(&headless);
+    let pod = |file: &str, more: &str| {
+        ready(file, "app: kubia", "10.42.0.10")
+            .replace("spec: {", &format!("spec: {{hostname: {file}, {more}"))
+    };
+    for (file, more, expected) in [
+        ("kubia-0", "subdomain: kubia, ", Some("kubia-0")),
+        ("kubia-1", "subdomain: other, ", None),
+        ("kubia-2", "", None),
+    ] {
+        manifests.write("pod.yaml", &pod(file, more));
+        let name = ObjectName::new("default", "kubia");
+        let slices = manifests.world.slices(&name);
+        let hostnames: Vec<_> = slices
+            .flat_map(|slice| &slice.endpoints)
+            .map(|endpoint| endpoint.hostname.as_deref())
+            .collect();
+        assert_eq!(hostnames, [expected], "{file}");
+    }
+    assert_eq!(manifests.problems(), [""; 0]);
 }
