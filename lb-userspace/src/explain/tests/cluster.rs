@@ -50,6 +50,7 @@ fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
         ready,
         serving: ready,
         terminating: false,
+        hostname: None,
         node: Some(node.to_owned()),
         zone_hints: [].into(),
         node_hints: [].into(),
