@@ -11,4 +11,7 @@ pub mod need;
 pub mod netns;
 pub mod packet;
 pub mod peer;
+pub mod program;
+pub mod sockets;
 pub mod topology;
+pub mod wait;

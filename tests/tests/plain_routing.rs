@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::peer::{Answer, Dial, Failure, Load, Server, Stream, Transport, ping};
 use lb_tests::topology::{Cluster, Family, Place, on};
+use lb_tests::wait;
 
 const PORT: u16 = 8080;
+const SECOND: Duration = Duration::from_secs(1);
 const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Udp, Transport::UdpUnconnected];
 
 fn ask_every_way(client: &Place, server: &Server, name: &str) -> Result<()> {
@@ -31,8 +33,8 @@ fn everybody_reaches_pods_here_and_elsewhere() {
         let server = cluster.here().pod("server")?;
         let far_server = cluster.elsewhere().pod("far-server")?;
         let servers = [
-            Server::start(&server, PORT)?,
-            Server::start(&far_server, PORT)?,
+            Server::start(&server, "server", PORT)?,
+            Server::start(&far_server, "far-server", PORT)?,
         ];
         let clients = [
             &neighbour,
@@ -99,7 +101,7 @@ fn a_removed_pod_is_unreachable_and_a_new_one_serves_at_once() {
     on(Cluster::routed_veth, |cluster| {
         let client = cluster.here().pod("client")?;
         let first = cluster.here().pod_at(20, "first")?;
-        let server = Server::start(&first, PORT)?;
+        let server = Server::start(&first, "first", PORT)?;
         ask_every_way(&client, &server, "first")?;
         cluster.here().remove(&first)?;
         let gone = Dial::new(Transport::Tcp, server.address(Family::V4))
@@ -107,7 +109,7 @@ fn a_removed_pod_is_unreachable_and_a_new_one_serves_at_once() {
         ensure!(gone.ask(&client).is_err());
         let second = cluster.here().pod_at(20, "second")?;
         let start = Instant::now();
-        ask_every_way(&client, &Server::start(&second, PORT)?, "second")?;
+        ask_every_way(&client, &Server::start(&second, "second", PORT)?, "second")?;
         ensure!(
             start.elapsed() < Duration::from_secs(1),
             "{:?}",
@@ -120,7 +122,7 @@ fn a_removed_pod_is_unreachable_and_a_new_one_serves_at_once() {
 #[test]
 fn load_and_streams_run_at_their_pace_and_end_in_order() {
     on(Cluster::routed_veth, |cluster| {
-        let server = Server::start(&cluster.elsewhere().pod("server")?, PORT)?;
+        let server = Server::start(&cluster.elsewhere().pod("server")?, "server", PORT)?;
         let client = cluster.outside();
         let to = server.address(Family::V4);
         let streams: Vec<_> = (1..=50)
@@ -147,20 +149,31 @@ fn load_and_streams_run_at_their_pace_and_end_in_order() {
 #[test]
 fn a_stopped_server_ends_its_connections() {
     on(Cluster::routed_veth, |cluster| {
-        let server = Server::start(&cluster.here().pod("server")?, PORT)?;
+        let server = Server::start(&cluster.here().pod("server")?, "server", PORT)?;
         let address = server.address(Family::V6);
         let stream = Stream::start(cluster.outside(), address, 1);
-        std::thread::sleep(Duration::from_millis(300));
-        ensure!(server.connections() == 1);
+        wait::until("a connection", SECOND, || Ok(server.connections() == 1))?;
         server.stop();
-        let start = Instant::now();
-        while !stream.is_over() && start.elapsed() < Duration::from_secs(1) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait::until("the client's end", SECOND, || Ok(stream.is_over()))?;
         let report = stream.finish();
-        ensure!(report.failure.is_some() && report.bytes > 0, "{report:?}");
+        ensure!(report.failure.is_some(), "{report:?}");
         let again: Result<Answer, _> = Dial::new(Transport::Tcp, address).ask(cluster.outside());
         ensure!(again == Err(Failure::Refused), "{again:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn sockets_may_be_opened_in_a_cgroup() {
+    on(Cluster::routed_veth, |cluster| {
+        let server = Server::start(&cluster.here().pod("server")?, "server", PORT)?;
+        let cgroup = lb_tests::leftovers::cgroup("sockets")?;
+        let node = cluster.here().place().in_cgroup(cgroup.path())?;
+        ask_every_way(&node, &server, "server")?;
+        drop(node);
+        let path = cgroup.path().to_owned();
+        drop(cgroup);
+        ensure!(!path.exists());
         Ok(())
     });
 }

@@ -40,13 +40,13 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves TCP and UDP on a port of the place's addresses of both families, under the place's name.
+    /// Serves TCP and UDP on a port of the place's addresses of both families, under this name.
     ///
     /// # Errors
     /// The port is taken.
-    pub fn start(place: &Place, port: u16) -> Result<Self> {
+    pub fn start(place: &Place, name: &str, port: u16) -> Result<Self> {
         let shared = Arc::new(Shared {
-            name: place.name().to_owned(),
+            name: name.to_owned(),
             stop: AtomicBool::new(false),
             answered: AtomicU64::new(0),
             connections: Mutex::default(),
@@ -91,17 +91,22 @@ impl Server {
         self.shared.connections().len()
     }
 
+    /// Closes its ports; connections that it has go on.
+    pub fn close(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so on standard error, and its clients notice.
+            drop(thread.join());
+        }
+    }
+
     /// Stops: its ports are closed, its connections end.
     pub fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // One that panicked has said so on standard error, and its clients notice.
-            drop(thread.join());
-        }
+        self.close();
         for connection in self.shared.connections().drain(..) {
             // It may have ended by itself meanwhile.
             drop(connection.shutdown(Shutdown::Both));

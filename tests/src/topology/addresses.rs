@@ -13,7 +13,7 @@
 //! Numbers are written alike in both families: pod 10.42.1.10 is also fd00:10:42:1::10.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +68,30 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// The addresses written so.
+    ///
+    /// # Panics
+    /// If they are none.
+    #[must_use]
+    pub fn new(v4: &str, v6: &str) -> Self {
+        Self {
+            v4: v4.parse().expect("an IPv4 address"),
+            v6: v6.parse().expect("an IPv6 address"),
+        }
+    }
+
+    /// Both, as manifests list them.
+    #[must_use]
+    pub const fn both(&self) -> [IpAddr; 2] {
+        [IpAddr::V4(self.v4), IpAddr::V6(self.v6)]
+    }
+
+    /// The address and port of this family.
+    #[must_use]
+    pub const fn port(&self, family: Family, port: u16) -> SocketAddr {
+        SocketAddr::new(self.of(family), port)
+    }
+
     /// The one of this family.
     #[must_use]
     pub const fn of(&self, family: Family) -> IpAddr {

@@ -69,6 +69,15 @@ impl Cluster {
                 .with_context(|| format!("connecting {}", node.name()))?;
         }
         cluster.add_routes().context("routing")?;
+        cluster.here().place().await_contact(cluster.outside())?;
+        cluster
+            .here()
+            .place()
+            .await_contact(cluster.elsewhere().place())?;
+        cluster
+            .elsewhere()
+            .place()
+            .await_contact(cluster.outside())?;
         Ok(cluster)
     }
 

@@ -109,6 +109,7 @@ impl Node {
     pub fn pod_at(&self, host: u8, name: &str) -> Result<Place> {
         let place = Place::new(name, addresses::pod(self.number, host))?;
         self.attach_routed(&place, host)
+            .and_then(|()| self.place.await_contact(&place))
             .with_context(|| format!("attaching pod {name} to {}", self.name()))?;
         self.held_pods().push(Pod {
             host,
