@@ -31,6 +31,14 @@ impl MapInfo {
     pub fn of(path: &Path) -> io::Result<Self> {
         MapFd::new(syscall::get(path)?, 1).map(|map| Self::from(&map))
     }
+
+    /// Looks at a map by its id.
+    ///
+    /// # Errors
+    /// What the kernel said; `NotFound` if there is none.
+    pub fn by_id(id: u32) -> io::Result<Self> {
+        MapFd::new(syscall::map_by_id(id)?, 1).map(|map| Self::from(&map))
+    }
 }
 
 impl From<&MapFd> for MapInfo {

@@ -7,7 +7,7 @@ use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::drops::Hook;
 use lb_common::layout::{self, LINK_POD, LINK_UPLINK, LINK_XDP};
 
-use super::programs::Header;
+use super::programs::{Header, Programs};
 use super::roles::{self, Role};
 use super::{Datapath, Device, LoadError, Remark};
 use crate::model::{Object, ObjectName, Problem};
@@ -15,6 +15,9 @@ use crate::netlink::Facts;
 use crate::netlink::facts::Link;
 use crate::netlink::filters::Direction;
 use crate::settings::XdpMode;
+
+/// Stands for the node where a link's index stands otherwise; no link has it.
+const NODE: u32 = 0;
 
 /// The program for uplinks at XDP.
 const XDP_UPLINK: &str = "xdp_uplink";
@@ -29,19 +32,27 @@ const fn tc_program(role: Role, direction: Direction) -> &'static str {
     }
 }
 
+/// Loads what links with Ethernet headers need, so that a new one need not wait for the verifier.
+pub(super) fn preload(programs: &mut Programs, hooks: &[Hook]) -> Result<(), LoadError> {
+    if hooks.contains(&Hook::Tc) {
+        for role in [Role::Pod, Role::Uplink] {
+            for direction in Direction::ALL {
+                programs.get(Header::Ethernet, tc_program(role, direction))?;
+            }
+        }
+    }
+    if hooks.contains(&Hook::Xdp) {
+        programs.get(Header::Ethernet, XDP_UPLINK)?;
+    }
+    Ok(())
+}
+
 impl Datapath {
-    /// Brings programs to the links that are there now and takes them from those that are no longer
-    /// meant, and writes map `links`. What has not changed since the last time costs nothing, unless
-    /// it is among the `stale`: links whose filters somebody has changed.
-    ///
-    /// # Errors
-    /// Map `links` could not be written; what is wrong with a single link is a Problem.
-    pub fn attach(
-        &mut self,
-        facts: &Facts,
-        node_addresses: &BTreeSet<IpAddr>,
-        stale: &BTreeSet<u32>,
-    ) -> Result<(), LoadError> {
+    /// Brings programs to their hooks, in place of those that are there: to socket calls, and to the
+    /// links that are there now; takes them from links that are no longer meant, and writes map
+    /// `links`. What has not changed since the last time costs nothing. Returns what is wrong now.
+    pub fn attach(&mut self, facts: &Facts, node_addresses: &BTreeSet<IpAddr>) -> Vec<Problem> {
+        let stale = std::mem::take(&mut self.stale);
         let roles = roles::roles(facts, &self.options.patterns, node_addresses);
         self.detach_others(facts, &roles);
         for (&index, &role) in &roles {
@@ -54,7 +65,18 @@ impl Datapath {
                 self.attached.insert(index, (role, link.clone()));
             }
         }
-        self.write_links(facts, &roles)
+        let results = [self.attach_sockets(), self.write_links(facts, &roles)];
+        let results = results.map(|result| result.map(|()| None));
+        self.note(NODE, "", results.into());
+        self.problems.values().flatten().cloned().collect()
+    }
+
+    /// Somebody has changed the filters of this link: the next [`Datapath::attach`] looks at it
+    /// again.
+    pub fn filters_changed(&mut self, ifindex: u32) {
+        if self.attached.contains_key(&ifindex) {
+            self.stale.insert(ifindex);
+        }
     }
 
     fn attach_link(
@@ -140,9 +162,10 @@ impl Datapath {
             Ok(remark) => remark,
             Err(error) => Some(error.to_string()),
         });
-        let problems: Vec<Problem> = whys.map(|why| problem(name, why)).collect();
+        let kind = if index == NODE { "Node" } else { "Link" };
+        let problems: Vec<Problem> = whys.map(|why| problem(kind, name, why)).collect();
         for problem in &problems {
-            tracing::warn!(link = name, why = problem.why, "link");
+            tracing::warn!(kind, name, why = problem.why, "problem");
         }
         if problems.is_empty() {
             self.problems.remove(&index);
@@ -204,11 +227,11 @@ fn source<A: Family>(link: &Link) -> A {
         .unwrap_or_default()
 }
 
-fn problem(link: &str, why: String) -> Problem {
+fn problem(kind: &str, name: &str, why: String) -> Problem {
     Problem {
         object: Object {
-            kind: "Link".to_owned(),
-            name: ObjectName::new("", link),
+            kind: kind.to_owned(),
+            name: ObjectName::new("", name),
         },
         field: String::new(),
         why,

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::hooks::Cgroup;
-use super::programs::Header;
-use super::{Datapath, LoadError};
+use super::programs::{Header, Programs};
+use super::{Datapath, LoadError, Options};
 use crate::bpf::Attachment;
 use crate::settings::SocketScope;
 
@@ -21,29 +21,40 @@ const PROGRAMS: [(&str, Attachment); 8] = [
     ("sock_getpeer6", Attachment::Getpeername6),
 ];
 
+/// Loads what a cgroup needs.
+pub(super) fn preload(programs: &mut Programs, cgroup: Option<&Cgroup>) -> Result<(), LoadError> {
+    let names = PROGRAMS.iter().filter(|_| cgroup.is_some());
+    for (name, _) in names {
+        programs.get(Header::Ethernet, name)?;
+    }
+    Ok(())
+}
+
 impl Datapath {
-    /// Brings programs to the socket calls of the cgroup, or takes them from there if they are not
-    /// wanted.
-    ///
-    /// # Errors
-    /// [`LoadError`] says what is in the way and what helps.
-    pub fn attach_sockets(&mut self) -> Result<(), LoadError> {
-        if self.options.socket == SocketScope::Off {
-            return self.hooks.clear_sockets(None);
-        }
-        let directory = match &self.options.cgroup {
-            Some(directory) => directory.clone(),
-            None => root().ok_or(LoadError::NoCgroup)?,
+    /// Brings programs to the socket calls of the cgroup, and takes them from every other.
+    pub(super) fn attach_sockets(&mut self) -> Result<(), LoadError> {
+        self.hooks.clear_sockets(self.cgroup.as_ref())?;
+        let Some(cgroup) = &self.cgroup else {
+            return Ok(());
         };
-        let cgroup = Cgroup::open(&directory)?;
-        self.hooks.clear_sockets(Some(&cgroup))?;
         for (name, attachment) in PROGRAMS {
             let program = self.programs.get(Header::Ethernet, name)?;
-            self.hooks.set_socket(&cgroup, attachment, program)?;
+            self.hooks.set_socket(cgroup, attachment, program)?;
         }
-        tracing::info!(cgroup = %directory.display(), "programs attached");
         Ok(())
     }
+}
+
+/// The cgroup whose sockets are to be served; none if none are.
+pub(super) fn wanted(options: &Options) -> Result<Option<Cgroup>, LoadError> {
+    if options.socket == SocketScope::Off {
+        return Ok(None);
+    }
+    let directory = match &options.cgroup {
+        Some(directory) => directory.clone(),
+        None => root().ok_or(LoadError::NoCgroup)?,
+    };
+    Cgroup::open(&directory).map(Some)
 }
 
 /// Where the root of cgroup2 is mounted.

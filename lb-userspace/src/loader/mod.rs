@@ -19,7 +19,7 @@ mod programs;
 pub mod roles;
 mod uninstall;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use lb_common::drops::Hook;
@@ -32,7 +32,7 @@ pub use uninstall::{Removed, uninstall};
 
 use self::features::Features;
 use self::filters::Filters;
-use self::hooks::Hooks;
+use self::hooks::{Cgroup, Hooks};
 use self::links::Links;
 use self::programs::{Globals, Programs};
 use self::roles::{Patterns, Role};
@@ -59,6 +59,8 @@ pub struct Options {
     pub patterns: Patterns,
     /// Sizes of maps that are not the object's.
     pub sizes: BTreeMap<String, u32>,
+    /// What the kernel can do, or is to be taken for.
+    pub features: Features,
 }
 
 impl From<&Settings> for Options {
@@ -78,6 +80,7 @@ impl From<&Settings> for Options {
                 .iter()
                 .map(|size| (size.map.to_owned(), size.elements))
                 .collect(),
+            features: Features::probe(),
         }
     }
 }
@@ -96,6 +99,8 @@ type Remark = Option<String>;
 #[derive(Debug)]
 pub struct Datapath {
     options: Options,
+    /// Where sockets are served; none = nowhere.
+    cgroup: Option<Cgroup>,
     programs: Programs,
     hooks: Hooks,
     tables: KernelTables,
@@ -104,7 +109,9 @@ pub struct Datapath {
     attached: BTreeMap<u32, (Role, Link)>,
     /// Map `links` as it was written.
     written: BTreeMap<u32, layout::Link>,
-    /// What is wrong, by index of the link.
+    /// Links whose filters somebody has changed since the last time.
+    stale: BTreeSet<u32>,
+    /// What is wrong, by index of the link; 0 = with the node as a whole.
     problems: BTreeMap<u32, Vec<Problem>>,
 }
 
@@ -114,35 +121,40 @@ impl Datapath {
     ///
     /// # Errors
     /// [`LoadError`] says what is in the way and what helps.
-    pub fn start(options: Options, object: &'static [u8]) -> Result<Self, LoadError> {
+    pub fn start(options: &Options, object: &'static [u8]) -> Result<Self, LoadError> {
         let pins = Pins::new(&options.pin_dir);
-        let features = Features::probe();
+        let cgroup = cgroup::wanted(options)?;
+        raise_memory_limit();
         pins.create()?;
         let definitions = maps::definitions(object, &options.sizes)?;
         maps::check(&pins, &definitions)?;
         let globals = Globals {
             node_cookie: features::netns_cookie().unwrap_or(0),
             socket_pods: options.socket == SocketScope::All,
-            socket_refuses: features.set_retval,
-            checksum_ipv6: features.checksum_ipv6,
+            socket_refuses: options.features.set_retval,
+            checksum_ipv6: options.features.checksum_ipv6,
         };
         let mut programs = Programs::new(object, pins.clone(), &definitions, globals)?;
+        attach::preload(&mut programs, &options.hooks)?;
+        cgroup::preload(&mut programs, cgroup.as_ref())?;
         let clock = Clock::measure(&mut programs)?;
         let path = pins.map("config");
         let config = MapInfo::of(&path).map_err(LoadError::pin(&path, "open"))?;
         Ok(Self {
             hooks: Hooks {
-                tcx: features.tcx,
+                tcx: options.features.tcx,
                 links: Links::adopt(&pins)?,
                 filters: Filters::new(pins.clone(), vec![config.id])?,
                 pins,
             },
             tables: KernelTables::open(&options.pin_dir)?,
-            options,
+            options: options.clone(),
+            cgroup,
             programs,
             clock,
             attached: BTreeMap::new(),
             written: BTreeMap::new(),
+            stale: BTreeSet::new(),
             problems: BTreeMap::new(),
         })
     }
@@ -153,9 +165,21 @@ impl Datapath {
         self.clock
     }
 
-    /// What is wrong with links now.
-    #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        self.problems.values().flatten().cloned().collect()
+    /// The maps, for whoever fills them.
+    ///
+    /// # Errors
+    /// They are not pinned any more.
+    pub fn tables(&self) -> Result<KernelTables, LoadError> {
+        Ok(KernelTables::open(&self.options.pin_dir)?)
+    }
+}
+
+/// Lets maps take as much locked memory as they need: kernels before 5.11 count them as such. What
+/// cannot be raised shows when a map is made, with the remedy.
+fn raise_memory_limit() {
+    let unlimited = nix::sys::resource::RLIM_INFINITY;
+    let limit = nix::sys::resource::Resource::RLIMIT_MEMLOCK;
+    if let Err(error) = nix::sys::resource::setrlimit(limit, unlimited, unlimited) {
+        tracing::debug!(%error, "limit of locked memory stays");
     }
 }

@@ -158,6 +158,8 @@ impl Programs {
 
     fn load_maps(&self, header: Header) -> Result<Ebpf, LoadError> {
         let mut loader = EbpfLoader::new();
+        // Nothing in the object is relocated by the kernel's types, and to read them takes long.
+        loader.btf(None);
         for (name, size) in &self.sizes {
             loader.map_pin_path(name, self.pins.map(name));
             loader.map_max_entries(name, *size);

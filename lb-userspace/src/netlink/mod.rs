@@ -14,7 +14,7 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub use facts::Facts;
+pub use facts::{Effect, Facts};
 pub use monitor::{Monitor, News};
 
 /// A connection for questions and orders.

@@ -16,7 +16,7 @@ use bytemuck::Pod;
 pub(super) use hook::{link_create, link_detach, link_update, query};
 pub(super) use map::MapFd;
 pub(super) use object::{
-    RawLinkInfo, RawProgramInfo, get, info, link_by_id, pin, program_by_id, program_maps,
+    RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, pin, program_by_id, program_maps,
 };
 
 /// A command of bpf(2).
@@ -30,6 +30,7 @@ enum Command {
     Pin = 6,
     Get = 7,
     ProgramById = 13,
+    MapById = 14,
     Info = 15,
     Query = 16,
     MapLookupBatch = 24,

@@ -59,6 +59,11 @@ pub(in crate::bpf) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     by_id(Command::ProgramById, id)
 }
 
+/// Opens a map by its id.
+pub(in crate::bpf) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    by_id(Command::MapById, id)
+}
+
 /// Opens a link by its id.
 pub(in crate::bpf) fn link_by_id(id: u32) -> io::Result<OwnedFd> {
     by_id(Command::LinkById, id)

@@ -1,0 +1,4 @@
+//! Does the datapath come into the kernel, stay there over restarts, respect others, and leave
+//! without a trace?
+
+mod life;
