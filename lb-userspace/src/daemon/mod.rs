@@ -22,8 +22,8 @@ pub use error::DaemonError;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::input::{Update, manifests};
-use crate::loader::{Clock, Datapath, LoadError, Options};
-use crate::model::{Change, Object, ObjectName, Problem};
+use crate::loader::{Clock, Datapath, Options};
+use crate::model::{Change, Problem};
 use crate::netlink::facts::Effect;
 use crate::netlink::{Facts, Monitor, Netlink, News};
 use crate::object;
@@ -39,7 +39,7 @@ use sweep::Sweep;
 const WAITING_UPDATES: usize = 16;
 /// Time between two steps of the sweep of each family.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Failed attachments are tried again after so long.
+/// What is wrong with attachments is looked at again after so long.
 const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT; the datapath stays.
@@ -60,7 +60,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
             State::default()
         }
     };
-    let datapath = Datapath::start(Options::from(settings), object::embedded()?)?;
+    let datapath = Datapath::start(&Options::from(settings), object::embedded()?)?;
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
     let mut links = Links::follow()?;
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
@@ -100,9 +100,6 @@ struct Daemon<'s> {
     complete: bool,
     attach_at: Option<Instant>,
     attach_problems: Vec<Problem>,
-    /// Links whose filters somebody changed since the last attachment.
-    touched_links: BTreeSet<u32>,
-    sockets_attached: bool,
     sweep4: Sweep<Ip4>,
     sweep6: Sweep<Ip6>,
     reporter: Reporter,
@@ -129,8 +126,6 @@ impl<'s> Daemon<'s> {
             complete: false,
             attach_at: None,
             attach_problems: Vec::new(),
-            touched_links: BTreeSet::new(),
-            sockets_attached: false,
             sweep4: Sweep::default(),
             sweep6: Sweep::default(),
             reporter: Reporter::new(settings, before),
@@ -167,7 +162,9 @@ impl<'s> Daemon<'s> {
 
     /// Follows links and addresses.
     fn links_changed(&mut self, heard: &Heard, links: &Links) {
-        self.touched_links.extend(&heard.filters);
+        for link in &heard.filters {
+            self.datapath.filters_changed(*link);
+        }
         if !heard.is_news() {
             return;
         }
@@ -197,37 +194,15 @@ impl<'s> Daemon<'s> {
         self.reconciler.configure(base, now);
     }
 
-    /// Makes attachments match what links there are; what fails is tried again.
+    /// Makes attachments match what links there are; what is wrong is looked at again.
     fn attach(&mut self, links: &Links) {
-        let touched = std::mem::take(&mut self.touched_links);
         let primary = node::primary(self.settings, &self.said.node, &links.addresses());
-        let mut failures = Vec::new();
         let addresses = primary.into_iter().collect();
-        failures.extend(
-            self.datapath
-                .attach(&links.facts, &addresses, &touched)
-                .err(),
-        );
-        if !self.sockets_attached {
-            let sockets = self.datapath.attach_sockets();
-            self.sockets_attached = sockets.is_ok();
-            failures.extend(sockets.err());
-        }
-        let problems = failures.iter().map(|error| self.node_problem(error));
-        self.attach_problems = problems.chain(self.datapath.problems()).collect();
-        self.attach_at = (!failures.is_empty()).then(|| Instant::now() + ATTACH_AGAIN_AFTER);
-        self.reporter.touch();
-    }
-
-    fn node_problem(&self, error: &LoadError) -> Problem {
-        Problem {
-            object: Object {
-                kind: "Node".to_owned(),
-                name: ObjectName::new("", self.settings.node_name()),
-            },
-            field: String::new(),
-            why: error.to_string(),
-            place: None,
+        let problems = self.datapath.attach(&links.facts, &addresses);
+        self.attach_at = (!problems.is_empty()).then(|| Instant::now() + ATTACH_AGAIN_AFTER);
+        if problems != self.attach_problems {
+            self.attach_problems = problems;
+            self.reporter.touch();
         }
     }
 

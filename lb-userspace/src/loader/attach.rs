@@ -50,7 +50,8 @@ pub(super) fn preload(programs: &mut Programs, hooks: &[Hook]) -> Result<(), Loa
 impl Datapath {
     /// Brings programs to their hooks, in place of those that are there: to socket calls, and to the
     /// links that are there now; takes them from links that are no longer meant, and writes map
-    /// `links`. What has not changed since the last time costs nothing. Returns what is wrong now.
+    /// `links`. What has not changed since the last time, and is well, costs nothing. Returns what
+    /// is wrong now.
     pub fn attach(&mut self, facts: &Facts, node_addresses: &BTreeSet<IpAddr>) -> Vec<Problem> {
         let stale = std::mem::take(&mut self.stale);
         let roles = roles::roles(facts, &self.options.patterns, node_addresses);
@@ -59,10 +60,13 @@ impl Datapath {
             let link = &facts.links[&index];
             let before = self.attached.get(&index);
             let is_known = before.is_some_and(|(known, at)| *known == role && at == link);
-            if !is_known || stale.contains(&index) {
+            if !is_known || stale.contains(&index) || self.problems.contains_key(&index) {
                 let results = self.attach_link(index, link, role);
                 self.note(index, &link.name, results);
-                self.attached.insert(index, (role, link.clone()));
+                let before = self.attached.insert(index, (role, link.clone()));
+                if before.is_none_or(|(before, _)| before != role) {
+                    tracing::info!(link = link.name, index, ?role, "programs attached");
+                }
             }
         }
         let results = [self.attach_sockets(), self.write_links(facts, &roles)];
@@ -107,7 +111,6 @@ impl Datapath {
         } else {
             results.push(self.hooks.clear_xdp(device).map(|()| None));
         }
-        tracing::info!(link = link.name, index, ?role, "programs attached");
         results
     }
 
@@ -164,12 +167,12 @@ impl Datapath {
         });
         let kind = if index == NODE { "Node" } else { "Link" };
         let problems: Vec<Problem> = whys.map(|why| problem(kind, name, why)).collect();
-        for problem in &problems {
-            tracing::warn!(kind, name, why = problem.why, "problem");
-        }
         if problems.is_empty() {
             self.problems.remove(&index);
-        } else {
+        } else if self.problems.get(&index) != Some(&problems) {
+            for problem in &problems {
+                tracing::warn!(kind, name, why = problem.why, "problem");
+            }
             self.problems.insert(index, problems);
         }
     }
