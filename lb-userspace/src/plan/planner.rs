@@ -14,7 +14,8 @@ use super::service;
 use super::stopped::Stopped;
 use crate::model::{Change, Problem, World};
 use crate::tables::{
-    Capacities, Full, Op, Owner, Part, RowKey, TableDelta, Tables, diff_owner, split,
+    Capacities, FamilyRowKey, FamilyTables, Full, Op, Owner, Part, PerFamily, RowKey, TableDelta,
+    Tables, diff_owner, split,
 };
 
 /// Changes with which everything is known: every input has been read completely. Only that tells
@@ -214,23 +215,24 @@ impl Planner {
             }
             Owner::Nobody => (Tables::default(), Vec::new()),
         };
-        let part = diff_owner(owner.clone(), before, &after);
-        let mut stopped = self.stopped.clone();
-        stopped.note(before, &after);
+        let mut part = diff_owner(owner.clone(), before, &after);
+        // Ranges that nobody asked for any more must not admit anybody when ranges count again.
+        let left = self.quarantine.ranges().filter(|key| counts(key, &after));
+        part.prepare.extend(left.map(|key| Op::Delete(*key)));
         let writes = part.prepare.iter().chain(&part.publish);
         if let Err(full) = self.capacities.admit(&self.tables, writes.clone()) {
             self.ids.take_back();
             return Err(full);
         }
         self.ids.keep();
-        self.stopped = stopped;
+        self.stopped.note(before, &after);
         for op in writes {
             self.tables.apply(op);
-            if let Op::Update(row) = op
-                && let Some(key) = row.key()
-            {
-                self.quarantine.cancel(&key);
-            }
+            let key = match op {
+                Op::Update(row) => row.key(),
+                Op::Delete(key) => Some(*key),
+            };
+            key.inspect(|key| self.quarantine.cancel(key));
         }
         set(&mut self.owned, owner, after, &Tables::default());
         set(&mut self.problems, owner, problems, &Vec::new());
@@ -273,6 +275,21 @@ impl Planner {
 
     fn node_problem(&self, why: impl Into<String>) -> Problem {
         node::problem(self.world.node(), "", why)
+    }
+}
+
+/// Whether the element is a source range that these elements look up but do not have.
+fn counts(key: &RowKey, rows: &Tables) -> bool {
+    fn looked_up<A: PerFamily>(key: &FamilyRowKey<A>, rows: &FamilyTables<A>) -> bool {
+        let FamilyRowKey::Range(range) = key else {
+            return false;
+        };
+        !rows.ranges.contains(range) && rows.restricts(range.service_port)
+    }
+    match key {
+        RowKey::V4(key) => looked_up(key, &rows.v4),
+        RowKey::V6(key) => looked_up(key, &rows.v6),
+        RowKey::Service(_) | RowKey::Slot(_) => false,
     }
 }
 

@@ -1,10 +1,13 @@
 //! When may what nobody names any more be deleted and its number be given out again?
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
+use lb_common::addr::{Ip4, Ip6};
+use lb_common::layout::RangeKey;
 use lb_common::limits::REUSE_AFTER_MILLIS;
 
-use crate::tables::{Owner, RowKey};
+use crate::tables::{FamilyRowKey, Owner, PerFamily, RowKey};
 
 /// Elements that no element names, but that a program may still be reading.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +46,13 @@ impl Quarantine {
         self.due.remove(key);
     }
 
+    /// The source ranges that wait here.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = &RowKey> {
+        let v4 = self.due.range(ranges_of::<Ip4>());
+        let v6 = self.due.range(ranges_of::<Ip6>());
+        v4.chain(v6).map(|(key, _)| key)
+    }
+
     /// When the next element is due.
     pub(super) fn next_due(&self) -> Option<u64> {
         self.queue.front().map(|batch| batch.due)
@@ -75,6 +85,12 @@ impl Quarantine {
             self.push(&batch.owner, keys, now_millis);
         }
     }
+}
+
+/// Where a family's source ranges are among all keys: after the backends, before the nodes.
+fn ranges_of<A: PerFamily>() -> Range<RowKey> {
+    let first = FamilyRowKey::Range(RangeKey::default());
+    A::key(first)..A::key(FamilyRowKey::Node(A::default()))
 }
 
 #[cfg(test)]

@@ -179,8 +179,12 @@ struct Pools {
 
 impl Pools {
     fn new<A: PerFamily>(service_port: u32, before: &Tables) -> Self {
+        let family = A::of(before);
+        // What is published comes first: after a restart there may be slots that were left before.
+        let published = family.frontends.values();
+        let published = published.filter_map(|reference| family.info.get(&reference.info));
+        let infos = published.chain(family.info.values());
         let mut known = BTreeMap::new();
-        let infos = A::of(before).info.values();
         for info in infos.filter(|info| info.service_port == service_port) {
             for pool in [&info.inside, &info.outside] {
                 let end = pool.first.saturating_add(pool.count);

@@ -41,14 +41,6 @@ pub enum Owner {
     Nobody,
 }
 
-/// The phases in their order.
-const PHASES: [fn(&Part) -> &Vec<Op>; 4] = [
-    |part| &part.prepare,
-    |part| &part.publish,
-    |part| &part.retract,
-    |part| &part.retire,
-];
-
 impl TableDelta {
     /// Whether there is nothing to do.
     #[must_use]
@@ -67,11 +59,17 @@ impl TableDelta {
         self.phases().flat_map(|(_, ops)| ops)
     }
 
-    /// All parts, phase by phase, with their writes of that phase.
+    /// All parts, phase by phase, with their writes of that phase. What goes goes in the other
+    /// order: the node, which decides who a client is, comes first and goes last.
     pub fn phases(&self) -> impl Iterator<Item = (&Part, &[Op])> {
-        PHASES
-            .iter()
-            .flat_map(|phase| self.parts.iter().map(|part| (part, phase(part).as_slice())))
+        let phase = |of: fn(&Part) -> &Vec<Op>| move |part| (part, of(part).as_slice());
+        let (there, back) = (self.parts.iter(), self.parts.iter().rev());
+        there
+            .clone()
+            .map(phase(|part| &part.prepare))
+            .chain(there.map(phase(|part| &part.publish)))
+            .chain(back.clone().map(phase(|part| &part.retract)))
+            .chain(back.map(phase(|part| &part.retire)))
     }
 
     /// Without deletions of what these tables have: another owner has taken it over.
@@ -102,7 +100,7 @@ impl Part {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        PHASES.iter().all(|phase| phase(self).is_empty())
+        !self.is_seen() && self.prepare.is_empty() && self.retire.is_empty()
     }
 
     /// Whether programs see anything change.

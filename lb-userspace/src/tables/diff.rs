@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::layout::{Backend, FRONTEND_SOURCE_RANGES};
+use lb_common::Family;
+use lb_common::layout::{
+    BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, Backend, Config, FrontendInfo, FrontendKey, Prefix,
+};
+use lb_common::limits::PREFIXES;
 
 use super::{FamilyRow, FamilyRowKey, Op, Owner, Part, PerFamily, Row, RowKey, TableDelta, Tables};
 use crate::tables::split;
@@ -31,10 +35,7 @@ pub fn diff(before: &Tables, after: &Tables) -> TableDelta {
 #[must_use]
 pub fn diff_owner(owner: Owner, before: &Tables, after: &Tables) -> Part {
     let mut part = Part::new(owner);
-    if before.config != after.config {
-        let row = Row::Config(Box::new(after.config));
-        part.publish.push(Op::Update(row));
-    }
+    diff_config(&mut part, &before.config, &after.config);
     for (id, name) in changed(&before.services, &after.services) {
         let row = Row::Service(*id, Box::new(*name));
         part.prepare.push(Op::Update(row));
@@ -50,6 +51,35 @@ pub fn diff_owner(owner: Owner, before: &Tables, after: &Tables) -> Part {
     part.retire.extend(names.map(Op::Delete));
     part
 }
+
+/// A ServiceCIDR counts only once the frontends in it are there: whatever else is in it is dropped.
+fn diff_config(part: &mut Part, before: &Config, after: &Config) {
+    let update = |config| Op::Update(Row::Config(Box::new(config)));
+    let first = Config {
+        services4: common(&before.services4, &after.services4),
+        services6: common(&before.services6, &after.services6),
+        ..*after
+    };
+    if first != *before {
+        part.publish.push(update(first));
+    }
+    if first != *after {
+        part.retract.push(update(*after));
+    }
+}
+
+/// The later list without what the earlier one had not.
+fn common<A: Family>(before: &PrefixList<A>, after: &PrefixList<A>) -> PrefixList<A> {
+    after.map(|prefix| {
+        if before.contains(&prefix) {
+            prefix
+        } else {
+            Prefix::default()
+        }
+    })
+}
+
+type PrefixList<A> = [Prefix<A>; PREFIXES];
 
 fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
     let (before, after) = (A::of(before), A::of(after));
@@ -67,7 +97,12 @@ fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
         part.prepare.push(update(FamilyRow::Info(*index, *info)));
     }
 
-    for (key, reference) in changed(&before.frontends, &after.frontends) {
+    // An address is marked after its ports are there and unmarked before they go: the mark refuses
+    // whatever is no port.
+    let is_mark = |key: &FrontendKey<A>| key.port == 0;
+    let mut frontends: Vec<_> = changed(&before.frontends, &after.frontends).collect();
+    frontends.sort_by_key(|(key, _)| is_mark(key));
+    for (key, reference) in frontends {
         let row = FamilyRow::Frontend(*key, *reference);
         part.publish.push(update(row));
     }
@@ -75,7 +110,9 @@ fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
     part.publish
         .extend(nodes.map(|address| update(FamilyRow::Node(*address))));
 
-    let frontends = gone(&before.frontends, &after.frontends);
+    let mut frontends: Vec<_> = gone(&before.frontends, &after.frontends).collect();
+    frontends.sort_by_key(|key| !is_mark(key));
+    let frontends = frontends.into_iter();
     part.retract
         .extend(frontends.map(|key| delete(FamilyRowKey::Frontend(*key))));
     let nodes = before.nodes.difference(&after.nodes);
@@ -84,13 +121,9 @@ fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
 
     // Ranges that nobody asks for any more may still be asked for by a program that read the old
     // information; where they are still asked for, a withdrawn one must not admit a second longer.
-    let asked_for = |info: &lb_common::layout::FrontendInfo<A>, service_port| {
-        info.service_port == service_port && info.flags & FRONTEND_SOURCE_RANGES != 0
-    };
     for range in before.ranges.difference(&after.ranges) {
         let op = delete(FamilyRowKey::Range(*range));
-        let mut infos = after.info.values();
-        if infos.any(|info| asked_for(info, range.service_port)) {
+        if after.restricts(range.service_port) {
             part.retract.push(op);
         } else {
             part.retire.push(op);
@@ -99,9 +132,31 @@ fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
     let infos = gone(&before.info, &after.info);
     part.retire
         .extend(infos.map(|index| delete(FamilyRowKey::Info(*index))));
-    let backends = gone(&before.backends, &after.backends);
-    part.retire
-        .extend(backends.map(|id| delete(FamilyRowKey::Backend(*id))));
+    for (id, backend) in &before.backends {
+        if !after.backends.contains_key(id) {
+            part.retire.push(delete(FamilyRowKey::Backend(*id)));
+            let mut infos = after.info.values();
+            if infos.any(|info| has_affinity(info, backend.service_port)) {
+                release_clients(part, *id, backend);
+            }
+        }
+    }
+}
+
+fn has_affinity<A>(info: &FrontendInfo<A>, service_port: u32) -> bool {
+    info.service_port == service_port && info.affinity_seconds != 0
+}
+
+/// A backend that is gone stays readable for a while, but no client keeps an affinity to it.
+fn release_clients<A: PerFamily>(part: &mut Part, id: u32, old: &Backend<A>) {
+    let released = Backend {
+        flags: old.flags & !(BACKEND_IN_CLUSTER | BACKEND_IN_LOCAL),
+        ..*old
+    };
+    if released != *old {
+        let row = A::row(FamilyRow::Backend(id, released));
+        part.retract.push(Op::Update(row));
+    }
 }
 
 /// A backend whose flags alone change is updated in place. It gains flags before the pools change

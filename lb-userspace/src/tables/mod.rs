@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::layout::{
-    Backend, Config, FrontendInfo, FrontendKey, FrontendRef, RangeKey, ServiceName,
+    Backend, Config, FRONTEND_SOURCE_RANGES, FrontendInfo, FrontendKey, FrontendRef, RangeKey,
+    ServiceName,
 };
 
 pub use capacity::{Capacities, FamilyCapacities, Full};
@@ -54,6 +55,17 @@ pub struct FamilyTables<A: Family> {
     pub ranges: BTreeSet<RangeKey<A>>,
     /// Map `nodes4|6`: the addresses of this node.
     pub nodes: BTreeSet<A>,
+}
+
+impl<A: Family> FamilyTables<A> {
+    /// Whether a frontend of the service port looks up source ranges.
+    #[must_use]
+    pub fn restricts(&self, service_port: u32) -> bool {
+        let mut infos = self.info.values();
+        infos.any(|info| {
+            info.service_port == service_port && info.flags & FRONTEND_SOURCE_RANGES != 0
+        })
+    }
 }
 
 /// One element of one map.

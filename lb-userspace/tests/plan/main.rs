@@ -1,0 +1,9 @@
+//! Do the tables say what the Services ask for, at every moment and whatever happened before?
+
+mod atomicity;
+mod endpoints;
+mod events;
+mod failures;
+mod numbers;
+mod services;
+mod support;
