@@ -1,9 +1,11 @@
 //! Which backends stopped serving? Flows toward them must not wait for a time-out.
+//!
+//! As under kube-proxy, policies, hints and draining take new flows away from an endpoint, but not
+//! those it has: it serves as long as the tables have it.
 
 use std::collections::BTreeSet;
 
 use lb_common::addr::{Family, Ip4, Ip6};
-use lb_common::layout::{BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL};
 
 use crate::tables::{FamilyTables, Tables};
 
@@ -43,14 +45,13 @@ fn destinations<A: Family>(tables: &FamilyTables<A>) -> Destinations<A> {
     tables
         .backends
         .values()
-        .filter(|backend| backend.flags & (BACKEND_IN_CLUSTER | BACKEND_IN_LOCAL) != 0)
         .map(|backend| (backend.service_port, backend.address, backend.port))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use lb_common::layout::Backend;
+    use lb_common::layout::{BACKEND_IN_CLUSTER, BACKEND_TERMINATING, Backend};
 
     use super::*;
 
@@ -70,13 +71,21 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_stops_when_it_goes_or_drains_and_counts_no_more_when_it_is_back() {
+    fn a_backend_stops_when_it_goes_and_counts_no_more_when_it_is_back() {
         let mut stopped = Stopped::default();
-        let all = tables(&[(1, BACKEND_IN_CLUSTER), (2, BACKEND_IN_CLUSTER), (3, 0)]);
-        let drained = tables(&[(1, BACKEND_IN_CLUSTER), (2, 0)]);
-        stopped.note(&all, &drained);
+        let both = tables(&[(1, BACKEND_IN_CLUSTER), (2, BACKEND_IN_CLUSTER)]);
+        let one = tables(&[(1, BACKEND_IN_CLUSTER)]);
+        stopped.note(&both, &one);
         assert_eq!(stopped.v4, [(1, Ip4::new(10, 42, 0, 2), 8_080)].into());
-        stopped.note(&drained, &all);
+        stopped.note(&one, &both);
+        assert_eq!(stopped, Stopped::default());
+    }
+
+    #[test]
+    fn a_draining_backend_keeps_its_flows() {
+        let mut stopped = Stopped::default();
+        let serving = tables(&[(1, BACKEND_IN_CLUSTER)]);
+        stopped.note(&serving, &tables(&[(1, BACKEND_TERMINATING)]));
         assert_eq!(stopped, Stopped::default());
     }
 }
