@@ -85,6 +85,7 @@ pub(crate) fn ready(address: &str) -> Endpoint {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: None,
+        hostname: None,
     }
 }
 
