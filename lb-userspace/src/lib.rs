@@ -1,6 +1,7 @@
 //! The load balancer's userspace: sources of Services → model → plan → tables → BPF maps.
 
 pub mod bpf;
+pub mod cli;
 pub mod daemon;
 pub mod dataplane;
 pub mod explain;

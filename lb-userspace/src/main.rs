@@ -1,3 +1,7 @@
 //! The binary `lb`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::main(std::env::args_os(), |name| std::env::var_os(name))
+}

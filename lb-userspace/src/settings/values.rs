@@ -132,6 +132,8 @@ pub const SIZES: &[(&str, u32)] = &[
     ("snat6", limits::RESERVATIONS),
     ("affinity4", limits::AFFINITIES),
     ("affinity6", limits::AFFINITIES),
+    ("sockets4", limits::SOCKETS),
+    ("sockets6", limits::SOCKETS),
     ("links", limits::LINKS),
 ];
 

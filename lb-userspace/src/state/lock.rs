@@ -51,6 +51,14 @@ impl Lock {
             .map_err(io("write"))?;
         Ok(Self { _file: file })
     }
+
+    /// Removes the lock's file, and only then lets go of it.
+    pub(super) fn remove(self, state_file: &Path) -> Result<(), StateError> {
+        let path = path_of(state_file);
+        let result = fs::remove_file(&path);
+        drop(self);
+        result.map_err(|error| failed(&path, "remove", error))
+    }
 }
 
 /// Process id of the daemon that runs now (0 if it did not say); none if there is none. Only looks:

@@ -138,6 +138,22 @@ impl State {
             .map_err(io("write its directory"))
     }
 
+    /// Removes the file, its lock, and their directory unless there is something else in it.
+    ///
+    /// # Errors
+    /// See [`StateError`]; no file is fine.
+    pub fn remove(file: &Path, lock: Lock) -> Result<(), StateError> {
+        absent_is_fine(fs::remove_file(file)).map_err(|error| failed(file, "remove", error))?;
+        lock.remove(file)?;
+        let directory = file.parent().unwrap_or(Path::new("."));
+        match absent_is_fine(fs::remove_dir(directory)) {
+            Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                Err(failed(directory, "remove", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How long ago it was written; zero if the clock was set back since.
     #[must_use]
     pub fn age(&self, now: SystemTime) -> Duration {
@@ -151,6 +167,14 @@ impl State {
 pub fn millis(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// What is gone need not be removed.
+fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 #[derive(Deserialize)]
@@ -239,6 +263,8 @@ mod tests {
         assert!(matches!(second, StateError::Running { pid } if pid == std::process::id()));
         drop(lock);
         assert_eq!(holder(&file), None);
-        Lock::take(&file).expect("the lock again");
+        let lock = Lock::take(&file).expect("the lock again");
+        State::remove(&file, lock).expect("nothing of ours left");
+        assert!(!directory.0.exists());
     }
 }

@@ -1,0 +1,119 @@
+//! The pages about the command line and the settings, made from what clap knows: docs/cli.md and
+//! docs/configuration.md cannot say anything else than `--help` does.
+
+use std::fmt::Write;
+
+use clap::{Arg, Command, CommandFactory};
+
+use super::{Cli, golden};
+use crate::settings::{API_VERSION, SIZES, key_of, settings_of, variable_of};
+
+/// Width of help in the pages.
+const WIDTH: usize = 100;
+
+const BY_REWRITING: &str =
+    "<!-- Made from the program itself: `LB_REWRITE=1 cargo test -p lb-userspace` rewrites it. -->";
+
+#[test]
+fn the_page_about_the_command_line() {
+    let mut command = Cli::command();
+    command.build();
+    let mut page = format!(
+        "# The command line\n\n{BY_REWRITING}\n\n\
+         Every command also takes the settings of [configuration.md](configuration.md). Data goes to \
+         standard output, remarks and errors to standard error.\n\n\
+         | exit code | |\n|---|---|\n\
+         | 0 | done |\n\
+         | 1 | not done, or (`lb status`, `lb doctor`) not well |\n\
+         | 2 | the command line, the environment or the configuration file is wrong |\n"
+    );
+    for subcommand in command.get_subcommands() {
+        write!(page, "\n## lb {}\n\n", subcommand.get_name()).expect("a text takes everything");
+        page.push_str(&help(subcommand));
+    }
+    golden::check("../docs/cli.md", &page);
+}
+
+/// A command's help, as prose and as a block of what may be written.
+fn help(command: &Command) -> String {
+    let about = command.get_long_about().or_else(|| command.get_about());
+    let about = about.map(ToString::to_string).unwrap_or_default();
+    let mut own = Command::new(format!("lb {}", command.get_name()))
+        .disable_help_flag(true)
+        .term_width(WIDTH);
+    for argument in command.get_arguments() {
+        if !argument.is_global_set() && argument.get_id() != "help" {
+            own = own.arg(argument.clone());
+        }
+    }
+    let block = own.render_long_help().to_string();
+    let lines: Vec<_> = block.lines().map(str::trim_end).collect();
+    format!("{about}\n\n```text\n{}\n```\n", lines.join("\n").trim_end())
+}
+
+#[test]
+fn the_page_about_settings() {
+    let command = Cli::command();
+    let mut page = format!(
+        "# Settings\n\n{BY_REWRITING}\n\n\
+         Every command takes the same settings. Each is a flag, an environment variable and a key of \
+         the configuration file that `--config` names. The flag wins over the environment, the \
+         environment over the file, the file over the default; a variable that is empty counts as \
+         none. Lists are separated by commas in flags and variables, where a flag may also be \
+         repeated, and are lists in the file. A wrong value is an error that says where it is \
+         written and how to write it.\n\n\
+         ```yaml\napiVersion: {API_VERSION}\nmanifests: [/etc/lb/services]\n\
+         clusterCidr: [10.42.0.0/16, \"fd00:10:42::/48\"]\nhooks: [tc, xdp, socket]\n\
+         maps:\n  flows4: 524288\n```\n\n\
+         | flag | environment | file | default | |\n|---|---|---|---|---|\n"
+    );
+    for setting in settings_of(&command) {
+        page.push_str(&row(&setting));
+    }
+    page.push_str(
+        "\nkube-proxy's `--hostname-override` and the API server's `--service-cluster-ip-range` and \
+         `--service-node-port-range` are understood as well.\n\n\
+         ## Maps\n\nWhose size `--maps` may change, and the number of elements that they have room \
+         for otherwise. A map that is full is a problem that `lb get problems` shows. A size takes \
+         effect when the maps are made: run `lb uninstall` before, which ends connections that \
+         depend on them.\n\n| map | elements |\n|---|---|\n",
+    );
+    for (map, size) in SIZES {
+        writeln!(page, "| {map} | {size} |").expect("a text takes everything");
+    }
+    golden::check("../docs/configuration.md", &page);
+}
+
+fn row(setting: &Arg) -> String {
+    let flag = setting.get_long().unwrap_or_default();
+    let short = setting
+        .get_short()
+        .map_or_else(String::new, |short| format!(", `-{short}`"));
+    let help = setting
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let (help, told) = match help.split_once(" [default: ") {
+        Some((help, default)) => (help.to_owned(), default.trim_end_matches(']').to_owned()),
+        None => (help, String::new()),
+    };
+    let values: Vec<_> = setting
+        .get_default_values()
+        .iter()
+        .map(|value| format!("`{}`", value.to_string_lossy()))
+        .collect();
+    let default = if values.is_empty() {
+        told
+    } else {
+        values.join(", ")
+    };
+    let variable = variable_of(setting);
+    let key = match key_of(setting) {
+        key if key == "config" => String::new(),
+        key => format!("`{key}`"),
+    };
+    format!(
+        "| `--{flag}`{short} | `{variable}` | {key} | {default} | {} |\n",
+        help.replace('|', "\\|")
+    )
+}

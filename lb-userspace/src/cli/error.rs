@@ -1,0 +1,63 @@
+//! Why did a command fail? The object, and the remedy.
+
+use std::io;
+
+use super::print::PrintError;
+use crate::daemon::DaemonError;
+use crate::dataplane::DataplaneError;
+use crate::dataplane::kernel::OpenError;
+use crate::loader::LoadError;
+use crate::state::StateError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The maps cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The maps cannot be read.
+    #[error(transparent)]
+    Read(#[from] DataplaneError),
+    /// The state file cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// There is nothing of that name.
+    #[error("{}", not_found(kind, name, namespace.as_deref(), elsewhere.as_deref()))]
+    NotFound {
+        /// What was asked for.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The namespace that was looked in; none = all.
+        namespace: Option<String>,
+        /// A namespace that has one of that name.
+        elsewhere: Option<String>,
+    },
+    /// The daemon did not start, or ended.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The process cannot have threads.
+    #[error("cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    /// Something of ours cannot be removed.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Something cannot be printed.
+    #[error(transparent)]
+    Print(#[from] PrintError),
+    /// Nobody takes the output.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn not_found(kind: &str, name: &str, namespace: Option<&str>, elsewhere: Option<&str>) -> String {
+    match (namespace, elsewhere) {
+        (None, _) => format!("{kind} {name:?} not found"),
+        (Some(namespace), None) => {
+            format!("{kind} {name:?} not found in namespace {namespace:?}")
+        }
+        (Some(namespace), Some(other)) => format!(
+            "{kind} {name:?} not found in namespace {namespace:?}: it is in namespace {other:?}, so add -n {other}"
+        ),
+    }
+}

@@ -1,0 +1,104 @@
+//! What can people ask, and how is it answered? One file for each command, whose doc comment is its
+//! help; `view` says what there is to show, `print` how it looks.
+
+mod completions;
+#[cfg(test)]
+mod docs;
+mod drops;
+pub mod error;
+mod get;
+#[cfg(test)]
+mod golden;
+pub mod print;
+mod run;
+pub mod select;
+pub mod show;
+pub mod source;
+mod status;
+mod uninstall;
+mod version;
+pub mod view;
+pub mod watch;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lb_common::names;
+
+use self::error::CliError;
+use crate::settings::{self, Settings, SettingsError};
+
+/// Exit code of a wrong command line or setting, as clap has it.
+const USAGE: u8 = 2;
+
+/// Balance connections to Services by programs in the kernel, in place of kube-proxy
+#[derive(Parser, Debug)]
+#[command(name = names::NAME, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::Run),
+    Get(get::Get),
+    Status(status::Status),
+    Drops(drops::Drops),
+    // As kube-proxy has it.
+    #[command(long_flag = "cleanup")]
+    Uninstall(uninstall::Uninstall),
+    Version(version::Version),
+    Completions(completions::Completions),
+}
+
+/// Runs the program as the command line, the environment and the configuration file say.
+#[must_use]
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> ExitCode {
+    let cli = settings::parse::<Cli>(arguments, environment)
+        .and_then(|cli| cli.settings.check().map(|()| cli));
+    match cli {
+        Ok(cli) => finish(cli.run()),
+        Err(SettingsError::Usage(usage)) => usage.exit(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<ExitCode, CliError> {
+        match &self.command {
+            Command::Run(_) => run::Run::run(&self.settings),
+            Command::Uninstall(_) => uninstall::Uninstall::run(&self.settings),
+            Command::Get(get) => get.run(&self.settings),
+            Command::Drops(drops) => drops.run(&self.settings),
+            Command::Status(_) => status::Status::run(&self.settings),
+            Command::Version(_) => version::Version::run(),
+            Command::Completions(completions) => completions.run(),
+        }
+    }
+}
+
+/// Whoever reads our output may stop when it has enough: that is no failure.
+fn finish(result: Result<ExitCode, CliError>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `lb run`: the daemon.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::error::CliError;
+use crate::daemon;
+use crate::settings::Settings;
+
+/// Serve the Services of the manifests on this node, and follow changes, until stopped
+///
+/// Programs, maps and connections stay when it stops, however it stops: the next one takes over what
+/// it finds. `lb uninstall` removes all of it.
+///
+/// The log goes to standard error; RUST_LOG (`debug`, `warn`) says how much of it.
+#[derive(Args, Debug)]
+pub(super) struct Run {}
+
+impl Run {
+    /// Serves until stopped.
+    pub(super) fn run(settings: &Settings) -> Result<ExitCode, CliError> {
+        let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        tracing_subscriber::fmt()
+            .with_env_filter(level)
+            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .with_target(false)
+            .with_writer(io::stderr)
+            .init();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(CliError::Runtime)?;
+        runtime.block_on(daemon::run(settings))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
