@@ -130,10 +130,11 @@ fn external_policy(
             .as_ref()
             .is_some_and(|ips| !ips.is_empty());
     if policy.is_some() && !external {
-        findings.refuse(
+        findings.remark(
             field,
-            "this Service cannot be reached from outside; remove the policy or write type NodePort",
+            "this Service cannot be reached from outside, so it has no effect; remove it or write type NodePort",
         );
+        return Policy::default();
     }
     policy.unwrap_or_default()
 }
@@ -215,10 +216,12 @@ fn health_check_node_port(
     let field = "spec.healthCheckNodePort";
     let number = spec.health_check_node_port.filter(|number| *number != 0)?;
     if !wanted {
-        findings.refuse(
+        // As under kube-proxy: nobody asks there, and the Service is served all the same.
+        findings.remark(
             field,
-            "only a LoadBalancer with externalTrafficPolicy Local has a health check; remove it",
+            "only a LoadBalancer with externalTrafficPolicy Local has a health check: not served; remove it",
         );
+        return None;
     }
     findings.port(field, number)
 }

@@ -287,20 +287,12 @@ fn what_else_the_api_server_would_refuse_is_a_problem_with_field_and_line() {
             "internalTrafficPolicy: local, ports: [{port: 80}]",
         ),
         (
-            "spec.externalTrafficPolicy",
-            "externalTrafficPolicy: Local, ports: [{port: 80}]",
-        ),
-        (
             "spec.loadBalancerSourceRanges",
             "loadBalancerSourceRanges: [10.0.0.0/8], ports: [{port: 80}]",
         ),
         (
             "spec.loadBalancerSourceRanges[0]",
             "type: LoadBalancer, loadBalancerSourceRanges: [10.0.0.0], ports: [{port: 80}]",
-        ),
-        (
-            "spec.healthCheckNodePort",
-            "healthCheckNodePort: 30500, ports: [{port: 80}]",
         ),
         (
             "spec.trafficDistribution",
@@ -326,6 +318,27 @@ fn a_slip_of_the_pen_is_named_and_the_rest_serves() {
         manifests.show("kubia"),
         "ClusterIP 10.43.165.39\n<unset> 80/TCP>80"
     );
+}
+
+/// The API server would refuse these, kube-proxy serves without them; nobody is harmed by that.
+#[test]
+fn a_field_without_effect_is_named_and_the_service_serves() {
+    for (field, spec) in [
+        ("spec.healthCheckNodePort", "healthCheckNodePort: 30500"),
+        ("spec.externalTrafficPolicy", "externalTrafficPolicy: Local"),
+    ] {
+        let spec = format!("clusterIP: 10.43.165.39, ports: [{{port: 80}}], {spec}");
+        let manifests = read(&service("kubia", &spec));
+        let problems = manifests.problems();
+        assert!(
+            problems.len() == 1 && problems[0].contains(field),
+            "{problems:?}"
+        );
+        assert_eq!(
+            manifests.show("kubia"),
+            "ClusterIP 10.43.165.39\n<unset> 80/TCP>80"
+        );
+    }
 }
 
 /// A Service whose spec is on line 5.
