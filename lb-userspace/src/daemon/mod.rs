@@ -4,7 +4,7 @@
 //! Stop: forwarding goes on.
 
 mod error;
-mod node;
+pub(crate) mod node;
 mod ports;
 mod reporter;
 mod sweep;

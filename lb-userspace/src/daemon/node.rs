@@ -13,7 +13,7 @@ use crate::settings::{NodePortAddress, Settings};
 
 /// Addresses that the links have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LinkAddresses {
+pub(crate) struct LinkAddresses {
     /// All of them that others may know: not those of the loopback link, nor link-local ones.
     pub all: BTreeSet<IpAddr>,
     /// Those of the links with a default route, the preferred ones first.
@@ -22,7 +22,7 @@ pub(super) struct LinkAddresses {
 
 /// The node that plans are made for.
 #[must_use]
-pub(super) fn node(
+pub(crate) fn node(
     settings: &Settings,
     object: &NodeObject,
     service_cidrs: &[IpNet],
@@ -56,7 +56,7 @@ pub(super) fn node(
 
 /// The node's primary addresses, at most one of each family.
 #[must_use]
-pub(super) fn primary(
+pub(crate) fn primary(
     settings: &Settings,
     object: &NodeObject,
     links: &LinkAddresses,
@@ -69,7 +69,7 @@ pub(super) fn primary(
 
 /// The primary address of one family; all zero if there is none.
 #[must_use]
-pub(super) fn primary_of<A: Family>(primary: &[IpAddr]) -> A {
+pub(crate) fn primary_of<A: Family>(primary: &[IpAddr]) -> A {
     primary
         .iter()
         .copied()

@@ -7,6 +7,7 @@ mod answer;
 mod document;
 mod hints;
 mod names;
+mod planned;
 mod question;
 mod recorder;
 mod steps;
@@ -27,6 +28,7 @@ use lb_common::layout::{
 };
 
 pub use answer::{Answer, Candidate, Frontend, Reason, ServedPort, Step, Verdict};
+pub use planned::{Planned, planned};
 pub use question::{Question, QuestionError, has_ports, protocol_name};
 
 use recorder::{Lookup, Recorder};
