@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod datapath;
+pub mod foreign;
 pub mod install;
 pub mod leftovers;
 pub mod need;

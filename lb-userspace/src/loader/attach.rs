@@ -121,7 +121,13 @@ impl Datapath {
         header: Header,
         role: Role,
     ) -> Result<Remark, LoadError> {
-        let program = self.programs.get(header, tc_program(role, direction))?;
+        let name = tc_program(role, direction);
+        let id = self.programs.get(header, name)?.id;
+        let program = if self.hooks.must_move(device.index, direction, id) {
+            self.programs.again(header, name)?
+        } else {
+            self.programs.get(header, name)?
+        };
         self.hooks.set_tc(device, direction, program)
     }
 

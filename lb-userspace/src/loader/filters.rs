@@ -4,9 +4,11 @@
 use std::fs;
 use std::io;
 
+use super::maps::PINNED;
 use super::pins::{self, Pins};
 use super::programs::Loaded;
 use super::{Device, LoadError, Remark};
+use crate::bpf::MapInfo;
 use crate::bpf::program::ProgramInfo;
 use crate::netlink::Netlink;
 use crate::netlink::filters::{Direction, Filter, Slot};
@@ -19,14 +21,16 @@ const HANDLE: u32 = 1;
 pub(super) struct Filters {
     pins: Pins,
     netlink: Netlink,
-    /// Ids of our maps: a program that uses one of them is ours.
+    /// Ids of the pinned maps: a program that uses one of them is ours.
     maps: Vec<u32>,
 }
 
 impl Filters {
-    /// Programs that use these maps are ours.
-    pub(super) fn new(pins: Pins, maps: Vec<u32>) -> Result<Self, LoadError> {
+    /// Programs that use what is pinned here are ours.
+    pub(super) fn new(pins: Pins) -> Result<Self, LoadError> {
         let netlink = Netlink::connect().map_err(LoadError::netlink("connect"))?;
+        let maps = PINNED.iter().map(|name| MapInfo::of(&pins.map(name)));
+        let maps = maps.flatten().map(|map| map.id).collect();
         Ok(Self {
             pins,
             netlink,
@@ -40,11 +44,8 @@ impl Filters {
         ifindex: u32,
         direction: Direction,
     ) -> Result<(Vec<Filter>, Vec<Filter>), LoadError> {
-        let mut filters = Vec::new();
-        if self.has_clsact(ifindex)? {
-            let listed = self.netlink.filters(ifindex, direction);
-            filters = listed.map_err(LoadError::netlink("list filters"))?;
-        }
+        let listed = self.netlink.filters(ifindex, direction);
+        let mut filters = listed.map_err(LoadError::netlink("list filters"))?;
         filters.sort_by_key(|filter| filter.slot);
         Ok(filters.into_iter().partition(|filter| self.is_ours(filter)))
     }
@@ -54,12 +55,6 @@ impl Filters {
         program.is_some_and(|program| {
             program.is_ok_and(|program| program.maps.iter().any(|map| self.maps.contains(map)))
         })
-    }
-
-    fn has_clsact(&mut self, ifindex: u32) -> Result<bool, LoadError> {
-        self.netlink
-            .has_clsact(ifindex)
-            .map_err(LoadError::netlink("look for a clsact qdisc"))
     }
 
     /// Hangs the program before the filters of others at ingress and behind them at egress, or
@@ -117,40 +112,43 @@ impl Filters {
     /// Gives the device a clsact qdisc, if it has none. That it is ours is noted first: a process
     /// that ends in between leaves a note too many, never a qdisc that nobody removes.
     fn make_qdisc(&mut self, device: Device<'_>) -> Result<(), LoadError> {
-        if self.has_clsact(device.index)? {
-            return Ok(());
-        }
         let note = self.pins.qdisc(device.index, device.name);
-        fs::create_dir_all(&note).map_err(LoadError::pin(&note, "create"))?;
+        let was_noted = note.exists();
+        if !was_noted {
+            fs::create_dir(&note).map_err(LoadError::pin(&note, "create"))?;
+        }
         match self.netlink.add_clsact(device.index) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // Somebody was faster.
-                fs::remove_dir(&note).map_err(LoadError::pin(&note, "remove"))
+                if !was_noted {
+                    fs::remove_dir(&note).map_err(LoadError::pin(&note, "remove"))?;
+                }
+                Ok(())
             }
             result => result.map_err(LoadError::netlink("add a clsact qdisc")),
         }
     }
 
-    /// Takes the clsact qdisc from the link, if it is ours and has no filter left.
+    /// Takes the clsact qdisc from the link, if it is ours and has no filter left; whether it did.
     pub(super) fn remove_qdisc(&mut self, device: Device<'_>) -> Result<bool, LoadError> {
         let note = self.pins.qdisc(device.index, device.name);
         if !note.exists() {
             return Ok(false);
         }
-        let there = self.has_clsact(device.index)?;
-        if there {
-            for direction in Direction::ALL {
-                let (ours, others) = self.list(device.index, direction)?;
-                if !ours.is_empty() || !others.is_empty() {
-                    return Ok(false);
-                }
+        for direction in Direction::ALL {
+            let (ours, others) = self.list(device.index, direction)?;
+            if !ours.is_empty() || !others.is_empty() {
+                return Ok(false);
             }
-            self.netlink
-                .remove_clsact(device.index)
-                .map_err(LoadError::netlink("remove the clsact qdisc"))?;
         }
+        let was_there = match self.netlink.remove_clsact(device.index) {
+            Err(error) if is_absent(&error) => false,
+            result => {
+                result.map_err(LoadError::netlink("remove the clsact qdisc"))?;
+                true
+            }
+        };
         fs::remove_dir(&note).map_err(LoadError::pin(&note, "remove"))?;
-        Ok(there)
+        Ok(was_there)
     }
 
     /// Removes the note about the qdisc of a link that is gone.
@@ -162,6 +160,11 @@ impl Filters {
         }
         Ok(())
     }
+}
+
+/// What the kernel says of a qdisc that is not there.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT))
 }
 
 /// The best priority that others have left: the kernel runs them in ascending order.

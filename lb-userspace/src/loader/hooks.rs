@@ -92,6 +92,14 @@ impl Hooks {
         }
     }
 
+    /// Whether this program is at tcx, but not where it must be among the others; the hook takes no
+    /// program twice, so its successor must be another.
+    pub(super) fn must_move(&self, ifindex: u32, direction: Direction, program: u32) -> bool {
+        let pinned = self.links.get(tcx_target(ifindex, direction));
+        pinned.is_some_and(|pinned| pinned.program == program)
+            && self.is_out_of_place(ifindex, direction)
+    }
+
     /// Whether our program is there, but not where it must be among the others.
     fn is_out_of_place(&self, ifindex: u32, direction: Direction) -> bool {
         let Some(pinned) = self.links.get(tcx_target(ifindex, direction)) else {

@@ -18,7 +18,7 @@ pub(super) struct Pinned {
     /// The link's id on this kernel.
     pub(super) id: u32,
     /// Id of its program.
-    program: u32,
+    pub(super) program: u32,
 }
 
 /// The pinned links, by what they are attached to.

@@ -36,7 +36,6 @@ use self::hooks::{Cgroup, Hooks};
 use self::links::Links;
 use self::programs::{Globals, Programs};
 use self::roles::{Patterns, Role};
-use crate::bpf::MapInfo;
 use crate::dataplane::kernel::KernelTables;
 use crate::model::Problem;
 use crate::netlink::facts::Link;
@@ -138,13 +137,11 @@ impl Datapath {
         attach::preload(&mut programs, &options.hooks)?;
         cgroup::preload(&mut programs, cgroup.as_ref())?;
         let clock = Clock::measure(&mut programs)?;
-        let path = pins.map("config");
-        let config = MapInfo::of(&path).map_err(LoadError::pin(&path, "open"))?;
         Ok(Self {
             hooks: Hooks {
                 tcx: options.features.tcx,
                 links: Links::adopt(&pins)?,
-                filters: Filters::new(pins.clone(), vec![config.id])?,
+                filters: Filters::new(pins.clone())?,
                 pins,
             },
             tables: KernelTables::open(&options.pin_dir)?,

@@ -111,6 +111,15 @@ impl Programs {
         Ok(&self.loaded[&key])
     }
 
+    /// The program once more, as another one to the kernel: for hooks where the one that is there
+    /// must give way to one at a better place, and which take no program twice.
+    pub(super) fn again(&mut self, header: Header, name: &str) -> Result<&Loaded, LoadError> {
+        let instance = self.load_maps(header)?;
+        self.instances.insert(header, instance);
+        self.loaded.remove(&(header, name.to_owned()));
+        self.get(header, name)
+    }
+
     /// Runs a program of type `sched_cls` over an empty packet and returns its result.
     pub(super) fn test_run(&mut self, name: &str) -> Result<u32, LoadError> {
         self.get(Header::Ethernet, name)?;

@@ -12,7 +12,7 @@ use super::links::detach;
 use super::maps::PINNED;
 use super::pins::{self, Pins};
 use super::{Device, LoadError};
-use crate::bpf::{Link, MapInfo};
+use crate::bpf::Link;
 use crate::netlink::filters::Direction;
 use crate::netlink::{Facts, Netlink};
 
@@ -66,11 +66,9 @@ pub fn uninstall(pin_dir: &Path) -> Result<Removed, LoadError> {
 
 /// Removes filters whose program uses one of our maps, and qdiscs that we noted as ours.
 fn remove_filters(pins: &Pins, removed: &mut Removed) -> Result<(), LoadError> {
-    let maps = PINNED.iter().map(|name| MapInfo::of(&pins.map(name)));
-    let maps: Vec<u32> = maps.flatten().map(|map| map.id).collect();
     let mut netlink = Netlink::connect().map_err(LoadError::netlink("connect"))?;
     let facts = Facts::ask(&mut netlink).map_err(LoadError::netlink("list links"))?;
-    let mut filters = Filters::new(pins.clone(), maps)?;
+    let mut filters = Filters::new(pins.clone())?;
     for (&index, link) in &facts.links {
         let device = Device {
             index,

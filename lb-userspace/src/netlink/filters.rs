@@ -1,6 +1,7 @@
 //! Which tc filters hang on a link's clsact qdisc, and how is one set or removed there? Used for
 //! our own programs where the kernel has no tcx, and to see those of others.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -85,20 +86,19 @@ pub struct Filter {
 }
 
 impl Netlink {
-    /// Whether the link has a clsact qdisc.
+    /// Indices of the links that have a clsact qdisc.
     ///
     /// # Errors
     /// What the kernel said.
-    pub fn has_clsact(&mut self, ifindex: u32) -> io::Result<bool> {
-        let mut question = message(ifindex);
-        question.header.parent = CLSACT;
-        match self.get(RouteNetlinkMessage::GetQueueDiscipline(question)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            answers => Ok(answers?.iter().any(|answer| match answer {
-                RouteNetlinkMessage::NewQueueDiscipline(qdisc) => kind(qdisc) == "clsact",
-                _ => false,
-            })),
-        }
+    pub fn with_clsact(&mut self) -> io::Result<BTreeSet<u32>> {
+        let answers = self.dump(&RouteNetlinkMessage::GetQueueDiscipline(message(0)))?;
+        let indices = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewQueueDiscipline(qdisc) if kind(qdisc) == "clsact" => {
+                Some(qdisc.header.index.cast_unsigned())
+            }
+            _ => None,
+        });
+        Ok(indices.collect())
     }
 
     /// Gives the link a clsact qdisc.

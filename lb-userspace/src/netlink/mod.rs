@@ -65,17 +65,6 @@ impl Netlink {
         }
     }
 
-    /// The one thing that the question names.
-    ///
-    /// # Errors
-    /// What the kernel said: `NotFound` if there is no such thing.
-    pub(crate) fn get(
-        &mut self,
-        question: RouteNetlinkMessage,
-    ) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.ask(question, NLM_F_ACK).map(|(answers, _)| answers)
-    }
-
     /// Gives an order and waits until it is carried out.
     ///
     /// # Errors

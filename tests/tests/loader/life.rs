@@ -151,33 +151,16 @@ fn remove_all(install: &Install, directory: &str) -> Result<()> {
 }
 
 #[test]
-fn a_start_that_died_is_repaired_by_the_next() -> Result<()> {
+fn a_start_that_died_is_repaired_by_the_next_and_leaves_without_a_trace() -> Result<()> {
     need::root();
     let node = SmallNode::new()?;
     for (when, die) in DEATHS {
-        let install = Install::new("repair")?;
+        let install = Install::new("death")?;
         node.netns().run(|| {
             drop(install.run()?);
             die(&install)?;
             drop(install.run()?);
             assert_eq!(install.pinned("attached")?, ATTACHED, "{when}");
-            let traces = install.traces()?;
-            uninstall(install.pins())?;
-            assert!(!install.pins().exists(), "{when}");
-            traces.are_gone()
-        })?;
-    }
-    Ok(())
-}
-
-#[test]
-fn a_start_that_died_leaves_without_a_trace() -> Result<()> {
-    need::root();
-    let node = SmallNode::new()?;
-    for (when, die) in DEATHS {
-        let install = Install::new("remove")?;
-        node.netns().run(|| {
-            drop(install.run()?);
             let traces = install.traces()?;
             die(&install)?;
             uninstall(install.pins())?;
