@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod cli;
 pub mod daemon;
 pub mod dataplane;
+pub mod dns;
 pub mod explain;
 pub mod input;
 pub mod loader;

@@ -6,7 +6,7 @@ mod file;
 mod layers;
 mod values;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -20,6 +20,8 @@ pub use values::{
     LinkPattern, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
     default_node_name,
 };
+
+use crate::dns::{DEFAULT_DOMAIN, Domain};
 
 /// The settings; every command knows all of them, so that one environment or one file serves the
 /// daemon and the tools beside it.
@@ -139,6 +141,31 @@ pub struct Settings {
     )]
     pub pod_link: Vec<LinkPattern>,
 
+    /// Addresses to answer DNS questions on, by UDP and TCP [default: none; port 53]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS[:PORT]",
+        value_delimiter = ',',
+        value_parser = values::dns_address
+    )]
+    pub dns_listen: Vec<SocketAddr>,
+
+    /// Domain that DNS names all Services in
+    #[arg(long, global = true, value_name = "DOMAIN", default_value = DEFAULT_DOMAIN)]
+    pub cluster_domain: Domain,
+
+    /// DNS servers that know all other names, asked in this order [default: none, such names are
+    /// refused]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS[:PORT]",
+        value_delimiter = ',',
+        value_parser = values::dns_address
+    )]
+    pub dns_upstream: Vec<SocketAddr>,
+
     /// Where to attach programs: tc, xdp, socket
     #[arg(
         long,
@@ -192,6 +219,12 @@ impl Settings {
         {
             return Err(SettingsError::Conflict(
                 "--nodeport-addresses: `primary` stands alone: remove it, or remove the networks",
+            ));
+        }
+        let is_own = |address| self.dns_listen.contains(address);
+        if self.dns_upstream.iter().any(is_own) {
+            return Err(SettingsError::Conflict(
+                "--dns-upstream: is an address of --dns-listen, so questions would go in a circle: name another server",
             ));
         }
         Ok(())

@@ -104,6 +104,21 @@ const TABLE: &[(&[&str], &str, &str)] = &[
     (&["--masquerade-all=yes"], "1", "masqueradeAll: true"),
     (&["--uplink=eth*,wg0"], "eth*,wg0", "uplink: [eth*, wg0]"),
     (&["--pod-link=cali*"], "cali*", "podLink: cali*"),
+    (
+        &["--dns-listen=192.0.2.1,[2001:db8::1]:5353"],
+        "192.0.2.1:53,[2001:db8::1]:5353",
+        "dnsListen: [192.0.2.1, \"[2001:db8::1]:5353\"]",
+    ),
+    (
+        &["--cluster-domain=K8s.Example."],
+        "k8s.example",
+        "clusterDomain: k8s.example",
+    ),
+    (
+        &["--dns-upstream=192.0.2.53:5353"],
+        "192.0.2.53:5353",
+        "dnsUpstream: 192.0.2.53:5353",
+    ),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),
     (&["--xdp=generic"], "generic", "xdp: generic"),
@@ -248,6 +263,15 @@ fn a_bad_file_value_is_told_even_where_the_environment_wins() {
 fn primary_stands_alone() {
     let settings = read(&["--nodeport-addresses=primary,10.0.0.0/8"], &[]).expect("settings");
     assert!(settings.check().is_err());
+}
+
+#[test]
+fn questions_are_not_sent_to_who_asks_them() {
+    let settings = read(
+        &["--dns-listen=192.0.2.1", "--dns-upstream=192.0.2.1:53"],
+        &[],
+    );
+    assert!(settings.expect("settings").check().is_err());
 }
 
 #[test]

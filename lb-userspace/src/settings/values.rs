@@ -2,7 +2,7 @@
 //! say how to write one.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -150,6 +150,21 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     })
 }
 
+/// Port of DNS servers.
+const DNS_PORT: u16 = 53;
+
+pub(super) fn dns_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let address = match text.parse::<IpAddr>() {
+        Ok(address) => Some(SocketAddr::new(address, DNS_PORT)),
+        Err(_) => text.parse().ok(),
+    };
+    address.filter(|address| address.port() != 0).ok_or_else(|| {
+        "not an address: write it as 192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:5353"
+            .to_owned()
+    })
+}
+
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let network: IpNet = text
         .trim()
@@ -276,6 +291,8 @@ mod tests {
             (network("10.42.0.7/16").unwrap_err(), "write 10.42.0.0/16"),
             (port_range("32767-30000").unwrap_err(), "30000-32767"),
             (port_range("0-7").unwrap_err(), "30000-32767"),
+            (dns_address("2001:db8::1:x").unwrap_err(), "[2001:db8::1]"),
+            (dns_address("192.0.2.1:0").unwrap_err(), "192.0.2.1:5353"),
             (hook("ipvs").unwrap_err(), "choose from tc, xdp, socket"),
             (node_port_address("all").unwrap_err(), "`primary`"),
             (
