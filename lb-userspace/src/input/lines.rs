@@ -31,6 +31,11 @@ impl Lines {
         Self::new(self.line, Parts::None)
     }
 
+    /// What it consists of.
+    pub(super) fn into_parts(self) -> Parts {
+        self.parts
+    }
+
     /// Says that the part stands on this line.
     pub(super) fn set_line(&mut self, line: u32) {
         self.line = line;

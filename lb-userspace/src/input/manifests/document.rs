@@ -1,15 +1,12 @@
-//! What does a text say, and on which line does it say so? YAML and JSON alike.
+//! Which documents does a text hold? YAML and JSON alike.
 
-use std::fmt;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
-use serde_saphyr::Spanned;
+use super::yaml::Reader;
+use crate::input::lines::Lines;
 
-use crate::input::lines::{Lines, Parts};
-
-/// One document of a text.
+/// One document of a text, or a part of one.
 #[derive(Clone, Debug)]
 pub(super) struct Document {
     /// What it says.
@@ -27,186 +24,39 @@ pub(super) struct Unreadable {
     pub(super) why: String,
 }
 
-/// Reads each document of a text; those without content are left out.
+/// Reads each document of a text; those without content are left out. A broken one leaves the next
+/// one readable.
 pub(super) fn read(text: &str) -> Vec<Result<Document, Unreadable>> {
     let mut documents = Vec::new();
-    for (line, part) in parts(text) {
-        match serde_saphyr::from_multiple_with_options::<Tree>(part, options()) {
-            Ok(trees) => documents.extend(trees.into_iter().map(|mut tree| {
-                tree.lines.shift(line);
-                Ok(Document {
-                    value: tree.value,
-                    lines: tree.lines,
-                })
-            })),
-            Err(error) => {
-                let found = error.location().map_or(1, |at| at.line().max(1) as u32);
-                documents.push(Err(Unreadable {
-                    line: line + found,
-                    why: error.without_snippet().to_string(),
-                }));
+    for (line, part) in json_objects(text).unwrap_or_else(|| vec![(0, text)]) {
+        let mut reader = Reader::new(part);
+        while let Some(mut document) = reader.next_document() {
+            match &mut document {
+                Ok(document) => document.lines.shift(line),
+                Err(unreadable) => unreadable.line += line,
             }
+            documents.push(document);
         }
     }
     documents
 }
 
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        // The files are the node's own: what they hold is served, however much it is. Aliases
-        // stay limited, so that a slip cannot grow without end.
-        budget: None,
-        // `yes` is a word, as in YAML 1.2.
-        strict_booleans: true,
-        // 080 is no number that anybody means.
-        leading_zero_numbers_as_strings: true,
-        with_snippet: false,
+/// The objects of a stream of JSON, each with the number of lines before it; none if that is not
+/// what the text is. To YAML such a stream would be an error.
+fn json_objects(text: &str) -> Option<Vec<(u32, &str)>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
     }
-}
-
-/// Cuts a text into its documents, each with the number of lines before it: at lines that begin
-/// with `---`, so that a broken document leaves the next one readable, and between JSON objects
-/// that follow each other.
-fn parts(text: &str) -> Vec<(u32, &str)> {
-    if text.trim_start().starts_with('{')
-        && let Some(parts) = json_parts(text)
-    {
-        return parts;
-    }
-    let mut parts = Vec::new();
-    let (mut start, mut start_line, mut offset) = (0, 0, 0);
-    for (line, content) in text.split_inclusive('\n').enumerate() {
-        let separates = content
-            .strip_prefix("---")
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        if separates && offset > start {
-            parts.push((start_line, &text[start..offset]));
-            (start, start_line) = (offset, line as u32);
-        }
-        offset += content.len();
-    }
-    parts.push((start_line, &text[start..]));
-    parts.retain(|(_, part)| !is_blank(part));
-    parts
-}
-
-/// Whether there is nothing but comments and separators.
-fn is_blank(part: &str) -> bool {
-    part.lines()
-        .map(str::trim)
-        .all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
-}
-
-/// The objects of a stream of JSON; none if that is not what the text is.
-fn json_parts(text: &str) -> Option<Vec<(u32, &str)>> {
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
-    let (mut parts, mut start, mut line) = (Vec::new(), 0, 0);
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let (mut objects, mut start, mut line) = (Vec::new(), 0, 0);
     while let Some(object) = stream.next() {
         object.ok()?;
         let part = &text[start..stream.byte_offset()];
-        parts.push((line, part));
+        objects.push((line, part));
         line += part.matches('\n').count() as u32;
         start = stream.byte_offset();
     }
-    Some(parts)
-}
-
-/// A value with its lines, as it comes out of the parser.
-struct Tree {
-    value: Value,
-    lines: Lines,
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Spanned {
-            value: Content(value, parts),
-            referenced,
-            ..
-        } = Spanned::deserialize(deserializer)?;
-        let line = referenced.line() as u32;
-        Ok(Self {
-            value,
-            lines: Lines::new(line, parts),
-        })
-    }
-}
-
-struct Content(Value, Parts);
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value of YAML or JSON")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
-        Ok(Content(value.into(), Parts::None))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Content, E> {
-        Ok(Content(value.into(), Parts::None))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Content, E> {
-        Ok(Content(value.into(), Parts::None))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Content, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("not a finite number"))?;
-        Ok(Content(number.into(), Parts::None))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Content, E> {
-        Ok(Content(value.into(), Parts::None))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Content, E> {
-        Ok(Content(value.into(), Parts::None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content(Value::Null, Parts::None))
-    }
-
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content(Value::Null, Parts::None))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content, A::Error> {
-        let (mut values, mut lines) = (Vec::new(), Vec::new());
-        while let Some(item) = items.next_element::<Tree>()? {
-            values.push(item.value);
-            lines.push(item.lines);
-        }
-        Ok(Content(values.into(), Parts::Items(lines)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Content, A::Error> {
-        let (mut values, mut lines) = (Map::new(), Vec::new());
-        while let Some(name) = fields.next_key::<Spanned<String>>()? {
-            let mut field = fields.next_value::<Tree>()?;
-            field.lines.set_line(name.referenced.line() as u32);
-            lines.push((name.value.clone(), field.lines));
-            if values.insert(name.value.clone(), field.value).is_some() {
-                return Err(A::Error::custom(format!("{} is there twice", name.value)));
-            }
-        }
-        Ok(Content(values.into(), Parts::Fields(lines)))
-    }
+    Some(objects)
 }
 
 #[cfg(test)]

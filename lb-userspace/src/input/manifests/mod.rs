@@ -9,6 +9,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod yaml;
 
 use std::io;
 use std::ops::RangeInclusive;

@@ -41,11 +41,7 @@ pub(super) fn parse(file: &Path, text: &str) -> Reading {
             Err(unreadable) => parser.broken(
                 unreadable.line,
                 "",
-                format!(
-                    "not readable as YAML or JSON: {}; until this is mended the file's objects \
-                     stay as they were",
-                    unreadable.why
-                ),
+                &format!("not readable as YAML or JSON: {}; mend it", unreadable.why),
             ),
         }
     }
@@ -78,41 +74,40 @@ impl Parser {
             self.broken(
                 lines.line(""),
                 "",
-                "not an object of the API; write apiVersion, kind and metadata.name".into(),
+                "not an object of the API; write apiVersion, kind and metadata.name",
             );
             return;
         };
-        match meaning(&api_version, &kind) {
-            Meaning::Read(kind) => self.read(kind, value, lines),
-            Meaning::List(item_kind) => self.list(value, lines, &api_version, item_kind),
-            Meaning::Irrelevant => {}
-            Meaning::OtherVersion(version) => self.broken(
-                lines.line("apiVersion"),
+        let (field, why) = match meaning(&api_version, &kind) {
+            Meaning::Read(kind) => return self.read(kind, value, lines),
+            Meaning::List(item_kind) => return self.list(value, lines, &api_version, item_kind),
+            Meaning::Irrelevant => return,
+            Meaning::OtherVersion(version) => (
                 "apiVersion",
                 format!("{kind} is not read in {api_version}; write it as {version}"),
             ),
-            Meaning::Foreign => self.remark(
-                lines.line("kind"),
+            Meaning::Foreign => (
                 "kind",
                 format!("{kind} of {api_version} is nothing to a load balancer and is left out"),
             ),
-            Meaning::Unknown => self.broken(
-                lines.line("kind"),
+            Meaning::Unknown => (
                 "kind",
                 format!("{api_version} has no {kind:?}; check how it is written"),
             ),
+        };
+        if value["metadata"]["name"].is_null() {
+            // Cut off: who knows what it was to become.
+            self.broken(lines.line(field), field, &why);
+        } else {
+            self.remark(lines.line(field), field, why);
         }
     }
 
     fn list(&mut self, mut value: Value, mut lines: Lines, api_version: &str, kind: &str) {
-        let items = match value.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => items,
-            None | Some(Value::Null) => return,
-            Some(_) => {
-                let why = "the items of a List are a list; write each with a leading -";
-                self.broken(lines.line("items"), "items", why.into());
-                return;
-            }
+        let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else {
+            let why = "a List has a list of items; write each with a leading -, or [] for none";
+            self.broken(lines.line("items"), "items", why);
+            return;
         };
         let of_list = (!kind.is_empty()).then_some((api_version, kind));
         for (item, lines) in items.into_iter().zip(lines.take_items("items")) {
@@ -131,7 +126,7 @@ impl Parser {
             self.broken(
                 lines.line("metadata.name"),
                 "metadata.name",
-                format!("this {} {why}", kind.name()),
+                &format!("this {} {why}", kind.name()),
             );
             return;
         }
@@ -165,8 +160,9 @@ impl Parser {
         }
     }
 
-    fn broken(&mut self, line: u32, field: &str, why: String) {
+    fn broken(&mut self, line: u32, field: &str, why: &str) {
         self.reading.is_broken = true;
+        let why = format!("{why}; until then the objects of this file stay as they were");
         self.remark(line, field, why);
     }
 

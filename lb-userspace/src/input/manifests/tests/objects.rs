@@ -1,5 +1,8 @@
 //! Which objects do files hold, and what becomes of them when a file is broken?
 
+use std::fs;
+use std::path::Path;
+
 use super::{Manifests, read};
 use crate::input::Allocations;
 
@@ -125,6 +128,7 @@ fn a_broken_file_leaves_all_of_its_objects_as_they_were() {
         "---\napiVersion: v1\nkind: Service\nmetadata: {na",
         "---\napiVersion: v1\nkind: Service\nmetadata:",
         "---\napiVersion: v1\nkind: Serv",
+        "---\napiVersion: v1\nkind: List\nitems:",
         "---\napiV",
         "{\"apiVersion\": \"v1\", \"kind\": \"Li",
         // A tab, a lost bracket, the same field twice.
@@ -187,6 +191,24 @@ fn an_object_that_is_written_twice_counts_once() {
     manifests.remove("b.yaml");
     assert_eq!(manifests.service("a").ports[0].port, 81);
     assert_eq!(manifests.problems(), [""; 0]);
+}
+
+#[test]
+fn the_examples_are_read_without_a_problem() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut manifests = Manifests::new(&[], Allocations::default());
+    for directory in fs::read_dir(examples).unwrap() {
+        let directory = directory.unwrap().path();
+        if directory.is_dir() {
+            for file in fs::read_dir(directory).unwrap() {
+                let file = file.unwrap().path();
+                let text = fs::read_to_string(&file).unwrap();
+                manifests.write(file.to_str().unwrap(), &text);
+            }
+        }
+    }
+    assert_eq!(manifests.problems(), [""; 0]);
+    assert!(manifests.endpoints("kubia").len() > 1);
 }
 
 #[test]
