@@ -2,18 +2,24 @@
 //! the daemon under test, and single packets run through the kernel programs.
 //!
 //! Read in this order: [`topology`] (the machines that a test sees), [`peer`] (who talks there),
-//! [`packet`] and [`datapath`] (single packets), and `README.md` beside this crate's sources for how to debug a failing test.
+//! [`packet`] and [`datapath`] (single packets), and `README.md` beside this crate's sources for how
+//! to debug a failing test.
 
+pub mod app;
 pub mod command;
 pub mod datapath;
 pub mod foreign;
+pub mod golden;
 pub mod install;
+pub mod lb;
 pub mod leftovers;
+pub mod manifests;
 pub mod need;
 pub mod netns;
 pub mod packet;
 pub mod peer;
 pub mod program;
 pub mod sockets;
+pub mod stats;
 pub mod topology;
 pub mod wait;

@@ -10,13 +10,16 @@ mod place;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use lb_userspace::bpf::{self, Attachment, Link};
 
 pub use addresses::{Family, Pair};
 pub use node::{Node, POD_LINK, UPLINK};
 pub use place::Place;
 
+use crate::foreign::{self, Foreign};
 use crate::need;
 
 /// With this variable set, a failed test waits for Enter before its namespaces go.
@@ -202,6 +205,37 @@ impl Cluster {
             writeln!(of_router, "route add {prefix} via {via}")?;
         }
         self.router.netns().ip(&of_router)
+    }
+
+    /// Makes the links behave as those of a network card do toward XDP: packets carry complete
+    /// checksums, and the other end of a node's uplink takes frames that XDP sends back, which a
+    /// veth does only with a program of its own: it is there as long as what is returned. Counts
+    /// for the pods that are there.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn prepare_for_xdp(&self) -> Result<Vec<Link>> {
+        for place in self.places() {
+            if place.name() != self.router.name() {
+                let mut ethtool = Command::new("ethtool");
+                place
+                    .netns()
+                    .output(ethtool.args(["-K", "eth0", "tx", "off"]))?;
+            }
+        }
+        let pass = Foreign::new(foreign::Kind::Xdp, foreign::XDP_PASS)?;
+        let attach = |node: &Node| {
+            let (fd, ifindex) = (pass.fd(), index(node.number()));
+            Ok(Link::at_network_link(
+                fd,
+                ifindex,
+                Attachment::Xdp,
+                bpf::Place::Driver,
+            )?)
+        };
+        self.router
+            .netns()
+            .run(|| self.nodes.iter().map(attach).collect())
     }
 
     /// Every place there is.

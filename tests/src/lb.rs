@@ -1,0 +1,327 @@
+//! How does a test run `lb`? On a node, with a pin directory, a cgroup and a state directory of its
+//! own, so that any number of them run side by side.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::command;
+use crate::leftovers::{self, Guard};
+use crate::manifests::Manifests;
+use crate::program;
+use crate::topology::{Node, Place, addresses};
+use crate::wait;
+
+/// A start takes far less; a slow machine is given time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The kernel frees what nobody uses any more after a while.
+const GOING: Duration = Duration::from_secs(5);
+
+/// `lb` on a node.
+#[derive(Debug)]
+pub struct Lb {
+    place: Place,
+    settings: Vec<(&'static str, String)>,
+    pins: Guard,
+    state: Guard,
+    _cgroup: Guard,
+    running: Option<Running>,
+    traces: Traces,
+}
+
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    guard: Guard,
+}
+
+impl Lb {
+    /// Makes everything that an instance on the node needs; `hooks` as for `--hooks`.
+    ///
+    /// # Errors
+    /// The machine lacks something.
+    pub fn new(node: &Node, manifests: &Manifests, hooks: &str) -> Result<Self> {
+        let pins = leftovers::pin_dir(node.name())?;
+        let state = leftovers::temporary_dir("state")?;
+        let cgroup = leftovers::cgroup(node.name())?;
+        // `lb` makes and removes this one itself.
+        let pin_dir = pins.path().join("lb");
+        let settings = vec![
+            ("LB_MANIFESTS", manifests.path().display().to_string()),
+            ("LB_NODE_NAME", node.name().to_owned()),
+            ("LB_CLUSTER_CIDR", addresses::PODS.join(",")),
+            ("LB_SERVICE_CIDR", addresses::SERVICES.join(",")),
+            ("LB_HOOKS", hooks.to_owned()),
+            ("LB_PIN_DIR", pin_dir.display().to_string()),
+            ("LB_STATE_DIR", state.path().display().to_string()),
+            ("NO_COLOR", String::from("1")),
+            ("LB_CGROUP", cgroup.path().display().to_string()),
+        ];
+        let traces = Traces::of(node.place())?;
+        Ok(Self {
+            place: node.place().in_cgroup(cgroup.path())?,
+            settings,
+            pins,
+            state,
+            _cgroup: cgroup,
+            running: None,
+            traces,
+        })
+    }
+
+    /// [`Lb::new`], and started.
+    ///
+    /// # Errors
+    /// As there, or it does not start; what it said is part of the error.
+    pub fn started(node: &Node, manifests: &Manifests, hooks: &str) -> Result<Self> {
+        let mut lb = Self::new(node, manifests, hooks)?;
+        lb.start()?;
+        Ok(lb)
+    }
+
+    /// Where the node's own processes are, in the cgroup that the socket hook serves.
+    #[must_use]
+    pub const fn node(&self) -> &Place {
+        &self.place
+    }
+
+    /// Adds a setting, by the name of its environment variable; it counts from the next start on.
+    #[must_use]
+    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+        self.settings.retain(|(name, _)| *name != variable);
+        self.settings.push((variable, value.to_owned()));
+        self
+    }
+
+    /// `lb` with these arguments and the instance's settings, to be run on the node.
+    ///
+    /// # Errors
+    /// There is no binary.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(program::lb()?);
+        command
+            .args(arguments)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    /// Runs `lb` with these arguments to its end and returns its output.
+    ///
+    /// # Errors
+    /// It failed; what it said is part of the error.
+    pub fn output(&self, arguments: &[&str]) -> Result<String> {
+        self.place.netns().output(&mut self.command(arguments)?)
+    }
+
+    /// Starts the daemon and waits until what the manifests say is in effect.
+    ///
+    /// # Errors
+    /// It ends, or is not ready in time; what it said is part of the error.
+    pub fn start(&mut self) -> Result<()> {
+        let log = File::options().append(true).create(true).open(self.log())?;
+        let mut command = self.command(&["run"])?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let child = self.place.netns().run(|| {
+            command
+                .spawn()
+                .with_context(|| format!("starting `{}`", command::show(&command)))
+        })?;
+        let guard = leftovers::process(child.id());
+        self.running = Some(Running { child, guard });
+        self.await_ready().with_context(|| self.said())
+    }
+
+    fn await_ready(&mut self) -> Result<()> {
+        wait::until("`lb run` has written its state", PATIENCE, || {
+            let child = &mut self.running.as_mut().context("not started")?.child;
+            let pid = child.id();
+            if let Some(status) = child.try_wait()? {
+                self.forget();
+                bail!("`lb run` ended: {status}");
+            }
+            Ok(self.state()?.is_some_and(|state| state["pid"] == pid))
+        })
+    }
+
+    /// The state file, once it is there.
+    ///
+    /// # Errors
+    /// It is no JSON.
+    pub fn state(&self) -> Result<Option<serde_json::Value>> {
+        match fs::read_to_string(self.state.path().join("lb.json")) {
+            Ok(text) => Ok(Some(serde_json::from_str(&text)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What it has said so far, all starts together.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.state.path().join("log")
+    }
+
+    /// Where its pins are.
+    #[must_use]
+    pub fn pin_dir(&self) -> PathBuf {
+        self.pins.path().join("lb")
+    }
+
+    /// Ends the daemon as `kill -9` does.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        Ok(())
+    }
+
+    /// Ends the daemon as a service manager does.
+    ///
+    /// # Errors
+    /// It does not run, or does not end well.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.signal(Signal::SIGTERM)?;
+        ensure!(
+            status.success(),
+            "`lb run` ended with {status}\n{}",
+            self.said()
+        );
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<std::process::ExitStatus> {
+        let mut running = self.running.take().context("`lb run` does not run")?;
+        kill(Pid::from_raw(running.child.id().cast_signed()), signal)?;
+        let status = running.child.wait()?;
+        running.guard.release();
+        Ok(status)
+    }
+
+    fn forget(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.guard.release();
+        }
+    }
+
+    /// Removes it from the node, and checks that everything is as it was before the start: links,
+    /// filters, qdiscs, programs, maps, pins.
+    ///
+    /// # Errors
+    /// Something is left, or `lb uninstall` fails.
+    pub fn uninstall(mut self) -> Result<()> {
+        let ids = pinned_ids(&self.pin_dir())?;
+        if self.running.is_some() {
+            self.stop()?;
+        }
+        self.output(&["uninstall"])?;
+        ensure!(
+            !self.pin_dir().exists(),
+            "{} is left",
+            self.pin_dir().display()
+        );
+        let traces = Traces::of(&self.place)?;
+        ensure!(
+            traces == self.traces,
+            "left on the node:\n{traces:#?}\nwhere there was\n{:#?}",
+            self.traces
+        );
+        await_gone(&ids)
+    }
+}
+
+impl Drop for Lb {
+    fn drop(&mut self) {
+        if self.running.is_some()
+            && let Err(error) = self.kill()
+        {
+            eprintln!("{error:#}");
+        }
+        if self.pin_dir().exists() {
+            // A test that failed: pins are removed by their guard, netlink attachments go with
+            // the namespace.
+            eprintln!("`lb run` said:\n{}", self.said());
+        }
+    }
+}
+
+/// What a node shows of programs that are attached to its links: its links may come and go.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    qdiscs: Vec<String>,
+    attached: String,
+}
+
+impl Traces {
+    fn of(place: &Place) -> Result<Self> {
+        let run = |program: &str, arguments: &[&str]| {
+            let mut command = Command::new(program);
+            place.netns().output(command.args(arguments))
+        };
+        let qdiscs = run("tc", &["qdisc", "show"])?;
+        let special = qdiscs
+            .lines()
+            .filter(|line| !line.starts_with("qdisc noqueue"));
+        Ok(Self {
+            qdiscs: special.map(str::to_owned).collect(),
+            attached: run("bpftool", &["net", "show"])?,
+        })
+    }
+}
+
+/// A kind of BPF object, and the ids of those that are pinned.
+type Ids = Vec<(&'static str, u64)>;
+
+fn pinned_ids(pins: &std::path::Path) -> Result<Ids> {
+    let mut ids = Ids::new();
+    for kind in ["prog", "map", "link"] {
+        let all = list(kind)?;
+        let ours = all.into_iter().filter(|object| {
+            let pinned = object["pinned"].as_array();
+            pinned.is_some_and(|paths| {
+                let mut paths = paths.iter().filter_map(serde_json::Value::as_str);
+                paths.any(|path| std::path::Path::new(path).starts_with(pins))
+            })
+        });
+        ids.extend(ours.filter_map(|object| Some((kind, object["id"].as_u64()?))));
+    }
+    Ok(ids)
+}
+
+fn list(kind: &str) -> Result<Vec<serde_json::Value>> {
+    let text = command::run(Command::new("bpftool").args(["--json", "--bpffs", kind, "show"]))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// The kernel frees objects a moment after their last user is gone.
+fn await_gone(ids: &Ids) -> Result<()> {
+    let mut left = Ids::new();
+    let gone = wait::until("its programs, maps and links are gone", GOING, || {
+        left.clear();
+        for kind in ["prog", "map", "link"] {
+            let there = list(kind)?;
+            let there: Vec<_> = there
+                .iter()
+                .filter_map(|object| object["id"].as_u64())
+                .collect();
+            left.extend(
+                ids.iter()
+                    .filter(|(of, id)| *of == kind && there.contains(id)),
+            );
+        }
+        Ok(left.is_empty())
+    });
+    gone.with_context(|| format!("still in the kernel: {left:?}"))
+}

@@ -1,0 +1,203 @@
+//! Which objects does a test's cluster have? Manifests as `lb run --manifests` reads them, made
+//! from the places of a topology, in a directory of the test's own.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::leftovers::{self, Guard};
+use crate::topology::{Family, Node, Place};
+
+/// A directory of manifests; a file changes as a whole.
+#[derive(Debug)]
+pub struct Manifests(Guard);
+
+impl Manifests {
+    /// An empty directory.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new() -> Result<Self> {
+        leftovers::temporary_dir("manifests").map(Self)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Replaces a file by these objects, in one step: written beside it and renamed.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, file: &str, objects: &[Value]) -> Result<()> {
+        let documents: Vec<_> = objects.iter().map(Value::to_string).collect();
+        self.write_text(file, &documents.join("\n---\n"))
+    }
+
+    /// As [`Manifests::write`], with the text as it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_text(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.path().join(file);
+        let beside = path.with_extension("new");
+        fs::write(&beside, text)
+            .and_then(|()| fs::rename(&beside, &path))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Copies a file of `examples/`.
+    ///
+    /// # Errors
+    /// There is no such example.
+    pub fn copy_example(&self, example: &str) -> Result<()> {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples")).join(example);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        self.write_text(&example.replace('/', "-"), &text)
+    }
+}
+
+/// A Service in namespace `default` that selects the pods labelled `app: <app>`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    name: String,
+    spec: Value,
+    status: Value,
+}
+
+impl Service {
+    /// A ClusterIP Service with no port yet; its addresses are allocated unless given.
+    #[must_use]
+    pub fn new(name: &str, app: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            spec: json!({"selector": {"app": app}, "ports": []}),
+            status: json!({}),
+        }
+    }
+
+    /// With these ClusterIPs, one for each family that it shall have.
+    #[must_use]
+    pub fn at(mut self, cluster_ips: &[IpAddr]) -> Self {
+        let families = cluster_ips.iter().map(|ip| Family::of(*ip).to_string());
+        self.spec["clusterIP"] = json!(cluster_ips.first());
+        self.spec["clusterIPs"] = json!(cluster_ips);
+        self.spec["ipFamilies"] = json!(families.collect::<Vec<_>>());
+        let policy = if cluster_ips.len() > 1 {
+            "RequireDualStack"
+        } else {
+            "SingleStack"
+        };
+        self.spec["ipFamilyPolicy"] = json!(policy);
+        self
+    }
+
+    /// With one more port, over TCP and UDP alike.
+    #[must_use]
+    pub fn port(mut self, port: u16, target_port: u16) -> Self {
+        for protocol in ["TCP", "UDP"] {
+            let name = format!("{}-{port}", protocol.to_lowercase());
+            let entry = json!({"name": name, "protocol": protocol, "port": port, "targetPort": target_port});
+            self.ports().push(entry);
+        }
+        self
+    }
+
+    /// As type NodePort, with this port for all that it has.
+    #[must_use]
+    pub fn node_port(mut self, node_port: u16) -> Self {
+        self.spec["type"] = json!("NodePort");
+        for port in self.ports() {
+            port["nodePort"] = json!(node_port);
+        }
+        self
+    }
+
+    /// With external IPs.
+    #[must_use]
+    pub fn external_ips(mut self, ips: &[IpAddr]) -> Self {
+        self.spec["externalIPs"] = json!(ips);
+        self
+    }
+
+    /// As type LoadBalancer, with these addresses given by a provider.
+    #[must_use]
+    pub fn load_balancer(mut self, ips: &[IpAddr]) -> Self {
+        self.spec["type"] = json!("LoadBalancer");
+        let ingress: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        self.status = json!({"loadBalancer": {"ingress": ingress}});
+        self
+    }
+
+    /// With any other field of its `spec`.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.spec[field] = value;
+        self
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> Value {
+        let Self { name, spec, status } = self;
+        let metadata = json!({"name": name, "namespace": "default"});
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec, "status": status})
+    }
+
+    fn ports(&mut self) -> &mut Vec<Value> {
+        self.spec["ports"].as_array_mut().expect("made as an array")
+    }
+}
+
+/// How a pod does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Ready.
+    Ready,
+    /// Running, and not ready.
+    NotReady,
+    /// Being deleted, and still serving.
+    Terminating,
+}
+
+/// The Pod object of a place that is a pod of the node, labelled `app: <app>`.
+#[must_use]
+pub fn pod(node: &Node, place: &Place, app: &str, health: Health) -> Value {
+    let ips = Family::ALL.map(|family| json!({"ip": place.address(family)}));
+    let ready = if health == Health::NotReady {
+        "False"
+    } else {
+        "True"
+    };
+    let mut metadata =
+        json!({"name": place.name(), "namespace": "default", "labels": {"app": app}});
+    if health == Health::Terminating {
+        metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"nodeName": node.name(), "containers": [{"name": app}]},
+        "status": {
+            "phase": "Running",
+            "podIP": ips[0]["ip"],
+            "podIPs": ips,
+            "conditions": [{"type": "Ready", "status": ready}],
+        },
+    })
+}
+
+/// The Pod object of a process in the node's own network.
+#[must_use]
+pub fn host_pod(node: &Node, name: &str, app: &str) -> Value {
+    let mut object = pod(node, node.place(), app, Health::Ready);
+    object["metadata"]["name"] = json!(name);
+    object["spec"]["hostNetwork"] = json!(true);
+    object
+}
