@@ -6,6 +6,8 @@ use super::print::PrintError;
 use crate::daemon::DaemonError;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::OpenError;
+use crate::explain::QuestionError;
+use crate::input::manifests;
 use crate::loader::LoadError;
 use crate::state::StateError;
 
@@ -33,6 +35,15 @@ pub enum CliError {
         /// A namespace that has one of that name.
         elsewhere: Option<String>,
     },
+    /// Manifests cannot be read.
+    #[error(transparent)]
+    Manifests(#[from] manifests::Error),
+    /// There are no manifests to answer from.
+    #[error("no manifests are named: add -f with the directory or file that they are in")]
+    NoManifests,
+    /// A question has no answer.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// The daemon did not start, or ended.
     #[error(transparent)]
     Daemon(#[from] DaemonError),

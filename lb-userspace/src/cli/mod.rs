@@ -1,14 +1,18 @@
 //! What can people ask, and how is it answered? One file for each command, whose doc comment is its
 //! help; `view` says what there is to show, `print` how it looks.
 
+mod check;
 mod completions;
+mod diff;
 #[cfg(test)]
 mod docs;
 mod drops;
 pub mod error;
+mod explain;
 mod get;
 #[cfg(test)]
 mod golden;
+mod manifests;
 pub mod print;
 mod run;
 pub mod select;
@@ -49,6 +53,9 @@ enum Command {
     Run(run::Run),
     Get(get::Get),
     Status(status::Status),
+    Explain(explain::Explain),
+    Diff(diff::Diff),
+    Check(check::Check),
     Drops(drops::Drops),
     // As kube-proxy has it.
     #[command(long_flag = "cleanup")]
@@ -81,6 +88,9 @@ impl Cli {
             Command::Run(_) => run::Run::run(&self.settings),
             Command::Uninstall(_) => uninstall::Uninstall::run(&self.settings),
             Command::Get(get) => get.run(&self.settings),
+            Command::Explain(explain) => explain.run(&self.settings),
+            Command::Diff(_) => diff::Diff::run(&self.settings),
+            Command::Check(check) => check.run(&self.settings),
             Command::Drops(drops) => drops.run(&self.settings),
             Command::Status(_) => status::Status::run(&self.settings),
             Command::Version(_) => version::Version::run(),

@@ -194,7 +194,11 @@ impl<'a, R: Record> Item<'a, R> {
     }
 }
 
-fn json<T: Serialize>(document: &T) -> Result<String, PrintError> {
+/// One JSON document.
+///
+/// # Errors
+/// The document cannot be written as JSON, which is a fault of its type.
+pub(super) fn json<T: Serialize>(document: &T) -> Result<String, PrintError> {
     serde_json::to_string_pretty(document)
         .map(|text| text + "\n")
         .map_err(|error| PrintError {
@@ -204,7 +208,11 @@ fn json<T: Serialize>(document: &T) -> Result<String, PrintError> {
         })
 }
 
-fn yaml<T: Serialize>(document: &T) -> Result<String, PrintError> {
+/// One YAML document.
+///
+/// # Errors
+/// As [`json`].
+pub(super) fn yaml<T: Serialize>(document: &T) -> Result<String, PrintError> {
     serde_saphyr::to_string(document).map_err(|error| PrintError {
         kind: "list",
         format: "YAML",

@@ -1,11 +1,13 @@
 //! Which tables would the node have if these were all its manifests? For questions and comparisons
 //! without the daemon.
 
-use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::addr::Family;
 
 use crate::daemon::node::{LinkAddresses, node, primary, primary_of};
-use crate::input::Update;
-use crate::model::{Change, Node};
+use crate::input::{NodeObject, Update};
+use crate::model::Change;
 use crate::plan::{CompleteList, ConfigBase, Planner};
 use crate::settings::Settings;
 use crate::state::{Details, FORMAT, State};
@@ -20,20 +22,14 @@ pub struct Planned {
     pub state: State,
 }
 
-/// Plans all that the input said. The node has the addresses that the settings and its Node object
-/// give it; no link is asked.
+/// Plans all that the input said. The node has the addresses that `live` tables have; without them
+/// those that the settings and its Node object give it.
 #[must_use]
-pub fn planned(settings: &Settings, update: Update) -> Planned {
+pub fn planned(settings: &Settings, update: Update, live: Option<&Tables>) -> Planned {
     let object = &update.node;
-    let known: Vec<_> = settings
-        .node_address
-        .iter()
-        .chain(&object.addresses)
-        .copied()
-        .collect();
-    let links = LinkAddresses {
-        all: known.iter().copied().collect::<BTreeSet<_>>(),
-        primary: known,
+    let links = match live {
+        Some(tables) => addresses_in(tables),
+        None => addresses_given(settings, object),
     };
     let primary = primary(settings, object, &links);
     let base = ConfigBase {
@@ -41,7 +37,7 @@ pub fn planned(settings: &Settings, update: Update) -> Planned {
         node6: primary_of(&primary),
         ..ConfigBase::default()
     };
-    let node: Node = node(settings, object, &update.service_cidrs, &links);
+    let node = node(settings, object, &update.service_cidrs, &links);
     let mut details = Details::default();
     for change in &update.changes {
         details.apply(change);
@@ -64,5 +60,29 @@ pub fn planned(settings: &Settings, update: Update) -> Planned {
             allocations: update.allocations,
             ..State::default()
         },
+    }
+}
+
+/// What settings and the Node object say, no link being asked.
+fn addresses_given(settings: &Settings, object: &NodeObject) -> LinkAddresses {
+    let given = settings.node_address.iter().chain(&object.addresses);
+    let primary: Vec<IpAddr> = given.copied().collect();
+    LinkAddresses {
+        all: primary.iter().copied().collect(),
+        primary,
+    }
+}
+
+/// What the daemon found.
+fn addresses_in(tables: &Tables) -> LinkAddresses {
+    let v4 = tables.v4.nodes.iter().map(|address| address.to_ip());
+    let v6 = tables.v6.nodes.iter().map(|address| address.to_ip());
+    let primary = [tables.config.node4.to_ip(), tables.config.node6.to_ip()];
+    LinkAddresses {
+        all: v4.chain(v6).collect(),
+        primary: primary
+            .into_iter()
+            .filter(|address| !address.is_unspecified())
+            .collect(),
     }
 }

@@ -40,7 +40,7 @@ impl Node {
             allocations: Allocations::default(),
         });
         Self {
-            planned: planned(settings, update.expect("manifests")),
+            planned: planned(settings, update.expect("manifests"), None),
         }
     }
 

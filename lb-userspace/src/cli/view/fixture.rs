@@ -20,8 +20,8 @@ use crate::state::{Details, FORMAT, State};
 use crate::tables::{Capacities, Tables};
 
 /// Everything that a node would show.
-pub(super) struct Fixture {
-    pub(super) tables: Tables,
+pub(in crate::cli) struct Fixture {
+    pub(in crate::cli) tables: Tables,
     pub(super) state: State,
 }
 
@@ -254,7 +254,7 @@ fn node(addresses: &[&str]) -> Change {
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         let mut changes = vec![node(&["192.0.2.10"])];
         kubia(&mut changes);
         load_balancers(&mut changes);

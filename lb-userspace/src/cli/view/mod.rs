@@ -112,6 +112,6 @@ fn joined<T: ToString>(list: impl IntoIterator<Item = T>) -> String {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 #[cfg(test)]
 mod tests;
