@@ -6,6 +6,7 @@ mod completions;
 mod diff;
 #[cfg(test)]
 mod docs;
+mod doctor;
 mod drops;
 pub mod error;
 mod explain;
@@ -57,6 +58,7 @@ enum Command {
     Diff(diff::Diff),
     Check(check::Check),
     Drops(drops::Drops),
+    Doctor(doctor::Doctor),
     // As kube-proxy has it.
     #[command(long_flag = "cleanup")]
     Uninstall(uninstall::Uninstall),
@@ -93,6 +95,7 @@ impl Cli {
             Command::Check(check) => check.run(&self.settings),
             Command::Drops(drops) => drops.run(&self.settings),
             Command::Status(_) => status::Status::run(&self.settings),
+            Command::Doctor(doctor) => doctor.run(&self.settings),
             Command::Version(_) => version::Version::run(),
             Command::Completions(completions) => completions.run(),
         }

@@ -22,7 +22,7 @@ pub const FORMAT: u32 = 1;
 
 /// Everything in the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub struct State {
     /// [`FORMAT`] of the writer.
     pub format: u32,

@@ -1,6 +1,7 @@
 //! What is there to show? Pure: tables and state in, records out. How records look is `print`'s.
 
 mod backends;
+mod doctor;
 mod drops;
 mod flows;
 mod frontends;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use crate::model::{ObjectName, Protocol};
 
 pub use backends::{BackendRecord, backends};
+pub use doctor::{FindingRecord, Machine, Verdict, doctor};
 pub use drops::{DropRecord, drops};
 pub use flows::{Clock, FlowRecord, flows};
 pub use frontends::{FrontendRecord, PoolRecord, frontends};

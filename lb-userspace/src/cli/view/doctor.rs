@@ -1,0 +1,451 @@
+//! Can this machine do what is asked of it, and if not, what helps? Decided from facts alone.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use lb_common::drops::Hook;
+use serde::Serialize;
+
+use super::{Column, Record, column};
+use crate::loader::features::{Feature, Features, NETNS_COOKIE, OLDEST, SET_RETVAL, TCX};
+use crate::loader::roles::{Patterns, Role, roles};
+use crate::model::ObjectName;
+use crate::netlink::Facts as Links;
+use crate::settings::{Settings, SocketScope};
+
+/// What the machine is like.
+#[derive(Debug)]
+pub struct Machine {
+    /// Why there are no kernel programs in this binary, if so.
+    pub object_missing: Option<String>,
+    /// Major and minor number of the kernel.
+    pub kernel: (u8, u8),
+    /// What it can do.
+    pub features: Features,
+    /// It describes its own types.
+    pub btf: bool,
+    /// Effective capabilities, as a bit set.
+    pub capabilities: u64,
+    /// The pin directory is on bpffs.
+    pub bpffs: bool,
+    /// Where cgroup2 is mounted.
+    pub cgroup: Option<String>,
+    /// Sysctls that are not as they should be, with the value that they should have.
+    pub sysctls: Vec<(&'static str, &'static str)>,
+    /// Links, addresses and routes.
+    pub links: Links,
+    /// Programs of others at links: name of the link, direction, how many.
+    pub foreign: Vec<(String, &'static str, usize)>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingRecord {
+    /// What it is about.
+    pub subject: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty if nothing.
+    pub remedy: String,
+    #[serde(skip)]
+    object: ObjectName,
+}
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Good to know: something works in another way, or less well.
+    Note,
+    /// Something that was asked for does not work.
+    Bad,
+}
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// What is well and what is not, for these settings.
+#[must_use]
+pub fn doctor(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
+    let mut findings = vec![
+        programs(machine),
+        kernel(machine),
+        capabilities(machine),
+        btf(machine),
+        bpffs(machine, settings),
+    ];
+    findings.extend(machine.sysctls.iter().map(|(name, value)| {
+        bad(
+            "sysctl",
+            format!("{name} is not {value}: packets to pods are not forwarded"),
+            format!("sysctl -w {name}={value}"),
+        )
+    }));
+    findings.extend(hooks(machine, settings));
+    findings.extend(missing_features(machine, settings));
+    findings.extend(machine.foreign.iter().map(|(link, direction, count)| {
+        note(
+            "foreign",
+            format!("{link} {direction}: {count} programs of others; ours leave packets to them, but for those that they redirect"),
+        )
+    }));
+    findings
+}
+
+fn programs(machine: &Machine) -> FindingRecord {
+    match &machine.object_missing {
+        None => good("programs", "in this binary".to_owned()),
+        Some(why) => bad("programs", why.clone(), "cargo xtask build".to_owned()),
+    }
+}
+
+fn kernel(machine: &Machine) -> FindingRecord {
+    let (major, minor) = machine.kernel;
+    if machine.kernel >= OLDEST {
+        good("kernel", format!("{major}.{minor}"))
+    } else {
+        let (major_needed, minor_needed) = OLDEST;
+        bad(
+            "kernel",
+            format!("{major}.{minor} is too old"),
+            format!("boot a kernel from {major_needed}.{minor_needed} on"),
+        )
+    }
+}
+
+fn capabilities(machine: &Machine) -> FindingRecord {
+    let has = |capability: u32| machine.capabilities >> capability & 1 != 0;
+    let may_load = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
+    if may_load && has(CAP_NET_ADMIN) {
+        good("capabilities", "may load and attach programs".to_owned())
+    } else {
+        bad(
+            "capabilities",
+            "may not load or attach programs".to_owned(),
+            "run as root, or with CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON".to_owned(),
+        )
+    }
+}
+
+fn btf(machine: &Machine) -> FindingRecord {
+    if machine.btf {
+        good("btf", "/sys/kernel/btf/vmlinux".to_owned())
+    } else {
+        note(
+            "btf",
+            "the kernel does not describe its types: what it can do is judged by its version"
+                .to_owned(),
+        )
+    }
+}
+
+fn bpffs(machine: &Machine, settings: &Settings) -> FindingRecord {
+    let dir = settings.pin_dir.display();
+    if machine.bpffs {
+        good("bpffs", dir.to_string())
+    } else {
+        bad(
+            "bpffs",
+            format!("{dir} is not on a BPF file system"),
+            "mount -t bpf bpf /sys/fs/bpf".to_owned(),
+        )
+    }
+}
+
+/// What each hook serves here.
+fn hooks(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
+    let patterns = Patterns {
+        uplinks: settings.uplink.clone(),
+        pod_links: settings.pod_link.clone(),
+    };
+    let found = roles(&machine.links, &patterns, &primary(machine, settings));
+    let of = |role| -> Vec<&str> {
+        let indices = found.iter().filter(|(_, is)| **is == role);
+        let links = indices.filter_map(|(index, _)| machine.links.links.get(index));
+        links.map(|link| link.name.as_str()).collect()
+    };
+    let has = |hook| settings.hooks.contains(&hook);
+    let mut findings = Vec::new();
+    if has(Hook::Tc) {
+        findings.push(links(
+            "tc",
+            "clients outside and on other nodes",
+            "--uplink",
+            &of(Role::Uplink),
+        ));
+        findings.push(links(
+            "tc",
+            "this node's pods",
+            "--pod-link",
+            &of(Role::Pod),
+        ));
+    }
+    if has(Hook::Xdp) {
+        findings.push(links(
+            "xdp",
+            "clients outside, faster",
+            "--uplink",
+            &of(Role::Uplink),
+        ));
+    }
+    findings.push(sockets(machine, settings));
+    findings
+}
+
+/// The node's addresses that other nodes know: those given, else those of the links that lead out.
+fn primary(machine: &Machine, settings: &Settings) -> BTreeSet<IpAddr> {
+    if !settings.node_address.is_empty() {
+        return settings.node_address.iter().copied().collect();
+    }
+    let links = &machine.links;
+    let leading_out = links
+        .default_routes
+        .iter()
+        .filter_map(|index| links.links.get(index));
+    let addresses = leading_out.flat_map(|link| &link.addresses);
+    let global = addresses.filter(|address| address.global);
+    global.map(|address| address.ip).collect()
+}
+
+fn links(subject: &'static str, whom: &str, flag: &str, names: &[&str]) -> FindingRecord {
+    if names.is_empty() {
+        let mut finding = note(subject, format!("no link to {whom}, so they are not served"));
+        finding.remedy = format!("if there is one, name it by {flag}");
+        finding
+    } else {
+        good(subject, format!("serves {whom}: {}", names.join(", ")))
+    }
+}
+
+fn sockets(machine: &Machine, settings: &Settings) -> FindingRecord {
+    let cgroup = settings
+        .cgroup
+        .as_ref()
+        .map(|dir| dir.display().to_string());
+    match (
+        settings.socket_scope(),
+        cgroup.or_else(|| machine.cgroup.clone()),
+    ) {
+        (SocketScope::Off, _) => note(
+            "socket",
+            "this node's own clients are not served".to_owned(),
+        ),
+        (_, None) => bad(
+            "socket",
+            "no cgroup2 for this node's own clients".to_owned(),
+            "mount -t cgroup2 none /sys/fs/cgroup, or --socket off".to_owned(),
+        ),
+        (SocketScope::Host, Some(cgroup)) => good(
+            "socket",
+            format!("serves this node's own clients in {cgroup}"),
+        ),
+        (SocketScope::All, Some(cgroup)) => good(
+            "socket",
+            format!("serves this node's own clients and pods in {cgroup}"),
+        ),
+    }
+}
+
+/// Features that this kernel lacks, and what is done instead.
+fn missing_features(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
+    let is_socket = settings.socket_scope() != SocketScope::Off;
+    let features: [(Feature, bool); 3] = [
+        (TCX, machine.features.tcx),
+        (SET_RETVAL, machine.features.set_retval || !is_socket),
+        (
+            NETNS_COOKIE,
+            machine.kernel >= NETNS_COOKIE.since || !is_socket,
+        ),
+    ];
+    let missing = features.into_iter().filter(|(_, there)| !there);
+    missing
+        .map(|(feature, _)| note("kernel", feature.to_string()))
+        .collect()
+}
+
+fn good(subject: &'static str, found: String) -> FindingRecord {
+    finding(subject, Verdict::Good, found, String::new())
+}
+
+fn note(subject: &'static str, found: String) -> FindingRecord {
+    finding(subject, Verdict::Note, found, String::new())
+}
+
+fn bad(subject: &'static str, found: String, remedy: String) -> FindingRecord {
+    finding(subject, Verdict::Bad, found, remedy)
+}
+
+fn finding(
+    subject: &'static str,
+    verdict: Verdict,
+    found: String,
+    remedy: String,
+) -> FindingRecord {
+    FindingRecord {
+        subject,
+        verdict,
+        found,
+        remedy,
+        object: ObjectName::default(),
+    }
+}
+
+impl Record for FindingRecord {
+    const KIND: &'static str = "finding";
+    const NAMESPACED: bool = false;
+    const COLUMNS: &'static [Column<Self>] = &[
+        column("SUBJECT", |finding| finding.subject.to_owned()),
+        column("VERDICT", |finding| {
+            match finding.verdict {
+                Verdict::Good => "good",
+                Verdict::Note => "note",
+                Verdict::Bad => "BAD",
+            }
+            .to_owned()
+        }),
+        column("FOUND", |finding| finding.found.clone()),
+        column("REMEDY", |finding| finding.remedy.clone()),
+    ];
+
+    fn object(&self) -> &ObjectName {
+        &self.object
+    }
+
+    fn name(&self) -> String {
+        self.subject.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::golden;
+    use crate::cli::print::aligned;
+    use crate::netlink::facts::{Address, Link};
+
+    #[derive(Parser, Debug)]
+    struct Flags {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    /// A node as it should be: one uplink, one pod.
+    fn machine() -> Machine {
+        let uplink = Link {
+            name: "eth0".to_owned(),
+            up: true,
+            ethernet: true,
+            addresses: vec![Address {
+                ip: "172.18.0.2".parse().expect("an address"),
+                global: true,
+                preferred: true,
+            }],
+            ..Link::default()
+        };
+        let pod = Link {
+            name: "veth1".to_owned(),
+            kind: "veth".to_owned(),
+            up: true,
+            ethernet: true,
+            peer_elsewhere: true,
+            ..Link::default()
+        };
+        Machine {
+            object_missing: None,
+            kernel: (6, 12),
+            features: Features {
+                tcx: true,
+                set_retval: true,
+                ..Features::default()
+            },
+            btf: true,
+            capabilities: u64::MAX,
+            bpffs: true,
+            cgroup: Some("/sys/fs/cgroup".to_owned()),
+            sysctls: Vec::new(),
+            links: Links {
+                links: [(2, uplink), (3, pod)].into(),
+                default_routes: [2].into(),
+            },
+            foreign: Vec::new(),
+        }
+    }
+
+    fn examine(machine: &Machine, flags: &[&str]) -> Vec<FindingRecord> {
+        let flags = ["lb"].iter().chain(flags);
+        doctor(machine, &Flags::parse_from(flags).settings)
+    }
+
+    fn verdicts(findings: &[FindingRecord], verdict: Verdict) -> Vec<&'static str> {
+        let findings = findings.iter().filter(|finding| finding.verdict == verdict);
+        findings.map(|finding| finding.subject).collect()
+    }
+
+    fn table(findings: &[FindingRecord]) -> String {
+        let cells = |finding| {
+            FindingRecord::COLUMNS
+                .iter()
+                .map(move |c| (c.cell)(finding))
+        };
+        let rows: Vec<Vec<_>> = findings
+            .iter()
+            .map(|finding| cells(finding).collect())
+            .collect();
+        aligned(&rows, &mut Vec::new())
+    }
+
+    #[test]
+    fn a_machine_as_it_should_be() {
+        let findings = examine(&machine(), &["--hooks=tc,xdp,socket"]);
+        golden::check("src/cli/view/golden/doctor-well.txt", &table(&findings));
+        assert_eq!(verdicts(&findings, Verdict::Bad), [""; 0]);
+        assert_eq!(verdicts(&findings, Verdict::Note), [""; 0]);
+    }
+
+    #[test]
+    fn a_machine_on_which_nothing_works() {
+        let findings = examine(
+            &Machine {
+                object_missing: Some("this `lb` holds no kernel programs".to_owned()),
+                kernel: (4, 19),
+                features: Features::default(),
+                btf: false,
+                capabilities: 0,
+                bpffs: false,
+                cgroup: None,
+                sysctls: vec![("net.ipv4.ip_forward", "1")],
+                links: Links::default(),
+                foreign: vec![("eth0".to_owned(), "ingress", 2)],
+            },
+            &[],
+        );
+        golden::check("src/cli/view/golden/doctor-ill.txt", &table(&findings));
+        let bad = findings
+            .iter()
+            .filter(|finding| finding.verdict == Verdict::Bad);
+        assert!(bad.clone().all(|finding| !finding.remedy.is_empty()));
+        assert_eq!(bad.count(), 6);
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_what_is_done_instead() {
+        let old = Machine {
+            kernel: (5, 10),
+            features: Features::default(),
+            ..machine()
+        };
+        assert_eq!(verdicts(&examine(&old, &[]), Verdict::Note), ["kernel"; 3]);
+        assert_eq!(
+            verdicts(&examine(&old, &["--socket=off"]), Verdict::Note),
+            ["socket", "kernel"]
+        );
+    }
+}
