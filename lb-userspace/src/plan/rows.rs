@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::layout::{
-    Backend, FRONTEND_ADDRESS, FrontendInfo, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool,
-    RangeKey, ServiceName,
+    BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, Backend, FRONTEND_ADDRESS, FrontendInfo, FrontendKey,
+    FrontendRef, POOL_DROP, POOL_LOCAL, Pool, RangeKey, ServiceName,
 };
 
 use super::frontends::FrontendPlan;
@@ -150,6 +150,7 @@ fn backend_rows<A: PerFamily>(
             *entry = (*id, *backend);
         }
     }
+    let unused = unused_pools(plan);
     let mut rows = BTreeMap::new();
     for (place, planned) in &plan.backends {
         let (id, generation) = match known.get(place) {
@@ -160,13 +161,27 @@ fn backend_rows<A: PerFamily>(
             address: place.0,
             port: place.1,
             protocol: frame.protocol,
-            flags: planned.flags,
+            flags: planned.flags & !unused,
             service_port: frame.service_port,
             generation,
         };
         rows.insert(*place, (id, backend));
     }
     Ok(rows)
+}
+
+/// The flags of membership in pools that no frontend has.
+fn unused_pools<A: PerFamily>(plan: &FamilyPlan<A>) -> u8 {
+    let frontends = plan.frontends.values();
+    let frontends = frontends.filter(|frontend| frontend.flags & FRONTEND_ADDRESS == 0);
+    let policies = frontends.flat_map(|frontend| [frontend.inside, frontend.outside]);
+    policies.fold(
+        BACKEND_IN_CLUSTER | BACKEND_IN_LOCAL,
+        |unused, policy| match policy {
+            Policy::Cluster => unused & !BACKEND_IN_CLUSTER,
+            Policy::Local => unused & !BACKEND_IN_LOCAL,
+        },
+    )
 }
 
 /// The pools of a service port: frontends that choose from the same backends share the slots.

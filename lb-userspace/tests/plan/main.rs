@@ -4,6 +4,7 @@ mod atomicity;
 mod endpoints;
 mod events;
 mod failures;
+mod golden;
 mod numbers;
 mod services;
 mod support;

@@ -343,9 +343,9 @@ fn backends_tell_place_and_state() {
     let planner = kubia(cluster_ip(), &endpoints);
     let text = crate::support::text::text(planner.tables());
     for line in [
-        "backend default/kubia 80/6 10.42.0.10:8080 local in-cluster in-local",
-        "backend default/kubia 80/6 192.0.2.10:8080 local host-network in-cluster in-local",
-        "backend default/kubia 80/6 10.42.1.9:8080 terminating",
+        "backend default/kubia 80/TCP 10.42.0.10:8080 local in-cluster",
+        "backend default/kubia 80/TCP 192.0.2.10:8080 local host-network in-cluster",
+        "backend default/kubia 80/TCP 10.42.1.9:8080 terminating",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }

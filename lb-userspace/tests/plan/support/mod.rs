@@ -3,6 +3,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod build;
+pub(crate) mod manifests;
 pub(crate) mod oracle;
 pub(crate) mod text;
 

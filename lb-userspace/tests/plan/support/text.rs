@@ -125,7 +125,10 @@ fn service(tables: &Tables, id: u32) -> String {
     let name = tables.services.get(&id);
     name.map_or_else(
         || format!("service port {id} without a name"),
-        |name| format!("{name:?}"),
+        |name| match Protocol::from_number(name.protocol) {
+            Some(protocol) => format!("{name} {}/{protocol}", name.port),
+            None => format!("{name:?}"),
+        },
     )
 }
 
