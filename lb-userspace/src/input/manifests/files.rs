@@ -1,6 +1,7 @@
 //! Which files are there, and what do they say now?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const STDIN: &str = "-";
 /// What is read.
 #[derive(Debug, Default)]
 pub(super) struct Roots {
-    /// Every file in them whose name says that it is a manifest; not those of directories below.
+    /// Every file in them and below whose name says that it is a manifest.
     pub(super) directories: BTreeSet<PathBuf>,
     /// Whatever their names are.
     pub(super) files: BTreeSet<PathBuf>,
@@ -75,19 +76,27 @@ impl Roots {
 
     /// Whether a path is to be read.
     pub(super) fn has(&self, path: &Path) -> bool {
-        let in_directory = path
-            .parent()
-            .is_some_and(|parent| self.directories.contains(parent));
-        self.files.contains(path) || (in_directory && is_manifest(path))
+        self.files.contains(path) || (self.directory_of(path).is_some() && is_manifest(path))
+    }
+
+    /// The directory to be read that a path is in or below, unless it is hidden there.
+    pub(super) fn directory_of(&self, path: &Path) -> Option<&PathBuf> {
+        self.directories.iter().find(|directory| {
+            let below = path.strip_prefix(directory).ok();
+            below.is_some_and(|below| !below.as_os_str().is_empty() && !below.iter().any(is_hidden))
+        })
     }
 }
 
-/// Whether a file's name says that it is a manifest; hidden files are being written, or history.
+/// Hidden files are being written, or history.
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether a file's name says that it is a manifest.
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    let extension = path.extension().and_then(|extension| extension.to_str());
+    let extension = path.extension().and_then(OsStr::to_str);
+    let hidden = path.file_name().is_some_and(is_hidden);
     !hidden && matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
@@ -144,11 +153,11 @@ impl Files {
         let mut found = BTreeMap::new();
         for directory in &self.roots.directories {
             match list(directory) {
-                Ok(files) => found.extend(files),
+                Ok(listing) => found.extend(listing.files),
                 Err(error) => {
                     self.lost.insert(directory.clone(), lost(&error));
                     let known = self.identities.iter();
-                    let known = known.filter(|(file, _)| file.parent() == Some(directory));
+                    let known = known.filter(|(file, _)| file.starts_with(directory));
                     found.extend(known.map(|(file, identity)| (file.clone(), *identity)));
                 }
             }
@@ -183,12 +192,14 @@ impl Files {
                 self.lost.insert(file.into(), lost(&error));
                 Changes::new()
             }
-            Err(error) if is_gone(&error) && file.parent().is_some_and(Path::exists) => {
-                self.identities.remove(file);
-                self.shelf.remove(file)
-            }
-            // The whole directory is gone, of which is told already.
-            Err(error) if is_gone(&error) => Changes::new(),
+            // If the whole directory is gone, that is told already, and its files are only hidden.
+            Err(error) if is_gone(&error) => match self.roots.directory_of(file) {
+                Some(directory) if !directory.exists() => Changes::new(),
+                _ => {
+                    self.identities.remove(file);
+                    self.shelf.remove(file)
+                }
+            },
             Err(error) => {
                 let why = format!("not readable: {error}; its objects stay as they were");
                 self.shelf.keep(file, why);
@@ -224,19 +235,38 @@ fn lost(error: &io::Error) -> String {
     format!("not readable any more: {error}; what was in it stays as it was until it is back")
 }
 
-/// The manifests of a directory.
-fn list(directory: &Path) -> io::Result<Vec<(PathBuf, (u64, u64))>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if is_manifest(&path)
+/// What there is in a directory and below.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The manifests, each with its identity.
+    files: Vec<(PathBuf, (u64, u64))>,
+    /// The directories, itself included; symbolic links are not followed, as they may lead round.
+    pub(super) directories: Vec<PathBuf>,
+}
+
+/// Lists a directory and those below; what vanishes meanwhile is not there.
+pub(super) fn list(directory: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let mut entries = std::fs::read_dir(directory)?;
+    listing.directories.push(directory.into());
+    while let Some(entry) = entries.next().transpose()? {
+        let path = entry.path();
+        if is_hidden(&entry.file_name()) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            if let Ok(below) = list(&path) {
+                listing.files.extend(below.files);
+                listing.directories.extend(below.directories);
+            }
+        } else if is_manifest(&path)
             && let Ok(metadata) = std::fs::metadata(&path)
-            && !metadata.is_dir()
+            && metadata.is_file()
         {
-            files.push((path, (metadata.dev(), metadata.ino())));
+            listing.files.push((path, (metadata.dev(), metadata.ino())));
         }
     }
-    Ok(files)
+    Ok(listing)
 }
 
 fn identity(file: &Path) -> io::Result<(u64, u64)> {

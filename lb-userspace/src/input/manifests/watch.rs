@@ -10,7 +10,7 @@ use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Error;
-use super::files::{Roots, Touched};
+use super::files::{Roots, Touched, list};
 
 /// Several changes at once are taken together if no longer than this lies between them.
 const QUIET: Duration = Duration::from_millis(5);
@@ -101,24 +101,33 @@ impl Watcher {
         match signal {
             Signal::Stop => return None,
             Signal::Lost => touched.everything = true,
-            Signal::Path(path) if self.roots.directories.contains(&path) => {
+            Signal::Path(path) if self.is_directory(&path) => {
                 self.follow_again(&path);
                 touched.everything = true;
             }
             Signal::Path(path) if self.roots.has(&path) => {
                 touched.files.insert(path);
             }
-            // A name may be part of the way to a file, as `..data` is in mounted ConfigMaps.
+            // A name may be part of the way to files, as a directory is that is gone now, or as
+            // `..data` in mounted ConfigMaps.
             Signal::Path(path) => touched.names |= is_beside_a_file(&self.roots, &path),
         }
         Some(())
     }
 
-    /// Another directory may have this name now.
+    /// Whether a path is a directory that is read, or one that may be missing at the moment.
+    fn is_directory(&self, path: &Path) -> bool {
+        self.roots.directories.contains(path)
+            || (self.roots.directory_of(path).is_some() && path.is_dir())
+    }
+
+    /// Another directory may have this name now, with others below.
     fn follow_again(&mut self, directory: &Path) {
-        // It may be gone and its watch with it, and if it is gone, its parent tells when it is back.
-        drop(self.kernel.unwatch(directory));
-        drop(self.kernel.watch(directory, RecursiveMode::NonRecursive));
+        for directory in below(directory) {
+            // It may be gone and its watch with it; its parent tells when it is back.
+            drop(self.kernel.unwatch(&directory));
+            drop(self.kernel.watch(&directory, RecursiveMode::NonRecursive));
+        }
     }
 }
 
@@ -137,16 +146,24 @@ fn is_of_interest(kind: EventKind) -> bool {
 fn watched(roots: &Roots) -> BTreeSet<PathBuf> {
     let named = roots.directories.iter().chain(&roots.files);
     let holding = named.filter_map(|path| path.parent());
-    holding
-        .map(Path::to_path_buf)
-        .chain(roots.directories.iter().cloned())
-        .collect()
+    let read = roots
+        .directories
+        .iter()
+        .flat_map(|directory| below(directory));
+    holding.map(Path::to_path_buf).chain(read).collect()
 }
 
+/// A directory and all below it.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    list(directory).map_or_else(|_| vec![directory.into()], |listing| listing.directories)
+}
+
+/// Whether something lies in a directory that is read, or in one that a file to be read is in.
 fn is_beside_a_file(roots: &Roots, path: &Path) -> bool {
-    let Some(parent) = path.parent() else {
-        return false;
-    };
-    roots.directories.contains(parent)
-        || roots.files.iter().any(|file| file.parent() == Some(parent))
+    let parent = path.parent();
+    roots
+        .directories
+        .iter()
+        .any(|directory| path.starts_with(directory))
+        || roots.files.iter().any(|file| file.parent() == parent)
 }

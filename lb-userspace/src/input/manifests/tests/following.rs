@@ -147,10 +147,34 @@ fn what_is_no_manifest_is_no_matter() {
     for name in [".a.yaml", "a.yaml~", "a.txt", "yaml"] {
         directory.rename_in(name, &service("a", 80));
     }
-    fs::create_dir(directory.path("below")).unwrap();
+    fs::create_dir(directory.path(".below")).unwrap();
     fs::create_dir(directory.path("below.yaml")).unwrap();
-    fs::write(directory.path("below/b.yaml"), service("b", 80)).unwrap();
+    fs::write(directory.path(".below/b.yaml"), service("b", 80)).unwrap();
+    symlink("nowhere", directory.path("c.yaml")).unwrap();
     assert!(!follower.next(SILENCE), "{:?}", follower.last);
+}
+
+#[test]
+fn directories_below_are_followed_as_they_come_and_go() {
+    let directory = Directory::new("below");
+    fs::create_dir_all(directory.path("a/b")).unwrap();
+    fs::write(directory.path("a/b/a.yaml"), service("a", 80)).unwrap();
+    let mut follower = Follower::new(&[&directory.path("")]);
+    assert_eq!(follower.port("a"), Some(80));
+    fs::write(directory.path("a/b/a.yaml"), service("a", 81)).unwrap();
+    follower.sees("a", Some(81));
+
+    fs::create_dir_all(directory.path("c/d")).unwrap();
+    fs::write(directory.path("c/d/b.yaml"), service("bb", 80)).unwrap();
+    follower.sees("bb", Some(80));
+    fs::write(directory.path("c/d/b.yaml"), service("bb", 81)).unwrap();
+    follower.sees("bb", Some(81));
+    fs::rename(directory.path("c"), directory.0.join("aside")).unwrap();
+    follower.sees("bb", None);
+    fs::rename(directory.0.join("aside"), directory.path("e")).unwrap();
+    follower.sees("bb", Some(81));
+    fs::remove_dir_all(directory.path("a")).unwrap();
+    follower.sees("a", None);
 }
 
 #[test]
