@@ -4,6 +4,7 @@ mod document;
 mod files;
 mod kinds;
 mod parse;
+mod scalar;
 mod shelf;
 mod source;
 #[cfg(test)]

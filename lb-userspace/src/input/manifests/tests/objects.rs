@@ -155,6 +155,30 @@ fn a_broken_file_leaves_all_of_its_objects_as_they_were() {
 }
 
 #[test]
+fn what_is_wrong_is_said_with_its_place_and_the_remedy() {
+    for (text, problem) in [
+        (
+            "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n  ports:\n  - port: 80\n    \
+             targetPort: \"8080\"\n",
+            "test.yaml:7: Service default/a: spec.ports[0].targetPort: \"8080\" is no name of a \
+             port; write the number without quotes",
+        ),
+        (
+            "a: b\nc: [\n",
+            "test.yaml:2: File test.yaml: not readable as YAML or JSON: unclosed bracket '['; mend \
+             it; until then the objects of this file stay as they were",
+        ),
+        (
+            "apiVersion: v1\nkind: Service\nmetadata:\n  name: 1\n",
+            "test.yaml:4: File test.yaml: metadata.name: this Service has a name that is no text; \
+             write it in quotes; until then the objects of this file stay as they were",
+        ),
+    ] {
+        assert_eq!(read(text).problems(), [problem]);
+    }
+}
+
+#[test]
 fn a_file_that_is_broken_from_the_start_gives_what_can_be_read() {
     let mut manifests = Manifests::new(&[], Allocations::default());
     let text = format!(
