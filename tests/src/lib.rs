@@ -8,6 +8,7 @@
 pub mod app;
 pub mod command;
 pub mod datapath;
+pub mod demo;
 pub mod foreign;
 pub mod golden;
 pub mod install;
