@@ -1,0 +1,7 @@
+//! Connections between places of a cluster whose node runs `lb`: one file for each thing that
+//! users count on.
+
+mod addresses;
+mod cluster_ip;
+mod life;
+mod matrix;
