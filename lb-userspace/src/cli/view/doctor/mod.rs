@@ -215,7 +215,10 @@ fn primary(machine: &Machine, settings: &Settings) -> BTreeSet<IpAddr> {
 
 fn links(subject: &'static str, whom: &str, flag: &str, names: &[&str]) -> FindingRecord {
     if names.is_empty() {
-        let mut finding = note(subject, format!("no link to {whom}, so they are not served"));
+        let mut finding = note(
+            subject,
+            format!("no link to {whom}, so they are not served"),
+        );
         finding.remedy = format!("if there is one, name it by {flag}");
         finding
     } else {
@@ -323,129 +326,4 @@ impl Record for FindingRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::cli::golden;
-    use crate::cli::print::aligned;
-    use crate::netlink::facts::{Address, Link};
-
-    #[derive(Parser, Debug)]
-    struct Flags {
-        #[command(flatten)]
-        settings: Settings,
-    }
-
-    /// A node as it should be: one uplink, one pod.
-    fn machine() -> Machine {
-        let uplink = Link {
-            name: "eth0".to_owned(),
-            up: true,
-            ethernet: true,
-            addresses: vec![Address {
-                ip: "172.18.0.2".parse().expect("an address"),
-                global: true,
-                preferred: true,
-            }],
-            ..Link::default()
-        };
-        let pod = Link {
-            name: "veth1".to_owned(),
-            kind: "veth".to_owned(),
-            up: true,
-            ethernet: true,
-            peer_elsewhere: true,
-            ..Link::default()
-        };
-        Machine {
-            object_missing: None,
-            kernel: (6, 12),
-            features: Features {
-                tcx: true,
-                set_retval: true,
-                ..Features::default()
-            },
-            btf: true,
-            capabilities: u64::MAX,
-            bpffs: true,
-            cgroup: Some("/sys/fs/cgroup".to_owned()),
-            sysctls: Vec::new(),
-            links: Links {
-                links: [(2, uplink), (3, pod)].into(),
-                default_routes: [2].into(),
-            },
-            foreign: Vec::new(),
-        }
-    }
-
-    fn examine(machine: &Machine, flags: &[&str]) -> Vec<FindingRecord> {
-        let flags = ["lb"].iter().chain(flags);
-        doctor(machine, &Flags::parse_from(flags).settings)
-    }
-
-    fn verdicts(findings: &[FindingRecord], verdict: Verdict) -> Vec<&'static str> {
-        let findings = findings.iter().filter(|finding| finding.verdict == verdict);
-        findings.map(|finding| finding.subject).collect()
-    }
-
-    fn table(findings: &[FindingRecord]) -> String {
-        let cells = |finding| {
-            FindingRecord::COLUMNS
-                .iter()
-                .map(move |c| (c.cell)(finding))
-        };
-        let rows: Vec<Vec<_>> = findings
-            .iter()
-            .map(|finding| cells(finding).collect())
-            .collect();
-        aligned(&rows, &mut Vec::new())
-    }
-
-    #[test]
-    fn a_machine_as_it_should_be() {
-        let findings = examine(&machine(), &["--hooks=tc,xdp,socket"]);
-        golden::check("src/cli/view/golden/doctor-well.txt", &table(&findings));
-        assert_eq!(verdicts(&findings, Verdict::Bad), [""; 0]);
-        assert_eq!(verdicts(&findings, Verdict::Note), [""; 0]);
-    }
-
-    #[test]
-    fn a_machine_on_which_nothing_works() {
-        let findings = examine(
-            &Machine {
-                object_missing: Some("this `lb` holds no kernel programs".to_owned()),
-                kernel: (4, 19),
-                features: Features::default(),
-                btf: false,
-                capabilities: 0,
-                bpffs: false,
-                cgroup: None,
-                sysctls: vec![("net.ipv4.ip_forward", "1")],
-                links: Links::default(),
-                foreign: vec![("eth0".to_owned(), "ingress", 2)],
-            },
-            &[],
-        );
-        golden::check("src/cli/view/golden/doctor-ill.txt", &table(&findings));
-        let bad = findings
-            .iter()
-            .filter(|finding| finding.verdict == Verdict::Bad);
-        assert!(bad.clone().all(|finding| !finding.remedy.is_empty()));
-        assert_eq!(bad.count(), 6);
-    }
-
-    #[test]
-    fn an_old_kernel_is_told_what_is_done_instead() {
-        let old = Machine {
-            kernel: (5, 10),
-            features: Features::default(),
-            ..machine()
-        };
-        assert_eq!(verdicts(&examine(&old, &[]), Verdict::Note), ["kernel"; 3]);
-        assert_eq!(
-            verdicts(&examine(&old, &["--socket=off"]), Verdict::Note),
-            ["socket", "kernel"]
-        );
-    }
-}
+mod tests;
