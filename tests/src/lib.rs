@@ -6,6 +6,7 @@
 //! to debug a failing test.
 
 pub mod app;
+pub mod bench;
 pub mod command;
 pub mod datapath;
 pub mod demo;

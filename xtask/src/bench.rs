@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use anyhow::Result;
 
-use crate::program;
+use crate::{build_ebpf, program};
 
 /// Build everything and measure (as root), for example `cargo xtask bench datapath`
 #[derive(clap::Args)]
@@ -15,5 +15,6 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    build_ebpf::floors(root)?;
     program::run(root, "lb-bench", &arguments.arguments)
 }

@@ -19,6 +19,9 @@ const PROFILE: &str = "bpf";
 /// cargo's own directory: apart from the host's, so that the two never wait for each other's lock.
 pub(crate) const CARGO_DIR: &str = "target/bpf-build";
 
+/// The floors' file beside the object.
+const FLOORS: &str = "floors.o";
+
 /// Compile the kernel programs into target/bpf/lb.o
 #[derive(clap::Args, Clone, Default)]
 pub(crate) struct Arguments {
@@ -59,7 +62,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
         toolchain.compiler,
         toolchain.linker.display()
     );
-    let compiled = compile(root, &toolchain, arch, &features)?;
+    let compiled = compile(root, &toolchain, arch, &features, "lb-ebpf")?;
     let mut bytes =
         fs::read(&compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
     let has_text = btf::mark_text(&mut bytes)
@@ -75,13 +78,35 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn compile(root: &Path, toolchain: &Toolchain, arch: &str, features: &str) -> Result<PathBuf> {
+/// Builds the floors that `cargo xtask bench` measures against, for this machine; cargo knows whether it must.
+pub(crate) fn floors(root: &Path) -> Result<()> {
+    let arch = std::env::consts::ARCH;
+    let compiled = compile(root, &Toolchain::detect(root)?, arch, "", "floors")?;
+    let bytes =
+        fs::read(&compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
+    let object = root.join(digest::OBJECT_DIR).join(FLOORS);
+    if fs::read(&object).is_ok_and(|written| written == bytes) {
+        return Ok(());
+    }
+    write(&object, &bytes)
+}
+
+/// Compiles one binary target of lb-ebpf.
+fn compile(
+    root: &Path,
+    toolchain: &Toolchain,
+    arch: &str,
+    features: &str,
+    binary: &str,
+) -> Result<PathBuf> {
     let target_dir = root.join(CARGO_DIR).join(arch);
     let mut command = toolchain.cargo(root, "build", arch);
     command.args([
         "--locked",
         "--package",
         "lb-ebpf",
+        "--bin",
+        binary,
         "--profile",
         PROFILE,
         "--target-dir",
@@ -91,7 +116,7 @@ fn compile(root: &Path, toolchain: &Toolchain, arch: &str, features: &str) -> Re
         command.args(["--features", features]);
     }
     process::run(&mut command)?;
-    Ok(target_dir.join(TARGET).join(PROFILE).join("lb-ebpf"))
+    Ok(target_dir.join(TARGET).join(PROFILE).join(binary))
 }
 
 /// Writes beside the file and renames, so that a build script that reads meanwhile sees a whole file.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the object and its stamp are, below the top of the checkout; nothing else is kept there.
+/// Where the object, its stamp and the floors are, below the top of the checkout; nothing else is kept there.
 pub(crate) const OBJECT_DIR: &str = "target/bpf";
 
 /// Whatever decides the bytes of the object, below the top of the checkout: files, or directories with all they hold.

@@ -136,8 +136,8 @@ fn debian_cargo(root: &Path, subcommand: &str) -> Command {
         .arg(subcommand)
         .env("CARGO", debian("cargo"))
         .env("RUSTC", debian("rustc"))
-        // Stable refuses unstable features: these two crates alone may use them. (`1` would also ask for build-std.)
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf");
+        // Stable refuses unstable features: these crates alone may use them. (`1` would also ask for build-std.)
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,lb_ebpf,floors");
     command
 }
 

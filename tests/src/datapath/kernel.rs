@@ -45,14 +45,20 @@ const HEADROOM: usize = 256;
 /// # Errors
 /// It has not been built; the message says how to.
 pub fn object() -> Result<Vec<u8>> {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/lb.o");
-    let path = std::env::var_os("LB_OBJECT").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    let path = object_file();
     std::fs::read(&path).with_context(|| {
         format!(
             "{}: build the BPF object with `cargo xtask build-ebpf`",
             path.display()
         )
     })
+}
+
+/// Where that object is.
+#[must_use]
+pub fn object_file() -> PathBuf {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpf/lb.o");
+    std::env::var_os("LB_OBJECT").map_or_else(|| PathBuf::from(built), PathBuf::from)
 }
 
 /// The programs in the kernel, with maps of their own.

@@ -14,7 +14,7 @@ use lb_userspace::tables::{PerFamily, Tables};
 /// A value of the layout, as aya takes it.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Plain<T>(T);
+pub(crate) struct Plain<T>(pub(crate) T);
 
 // SAFETY: `repr(transparent)` over a type that bytemuck knows to be plain bytes.
 unsafe impl<T: Pod> aya::Pod for Plain<T> {}
@@ -25,18 +25,22 @@ pub type Drops = BTreeMap<String, u64>;
 /// Maps that hold what programs wrote: emptied between rows, of whatever type the key is.
 const STATE: [&str; 4] = ["flows", "snat", "affinity", "sockets"];
 
-type Hash<'b, K, V> = HashMap<&'b mut MapData, Plain<K>, Plain<V>>;
+/// A hash map that the programs share with userspace.
+pub(crate) type Hash<'b, K, V> = HashMap<&'b mut MapData, Plain<K>, Plain<V>>;
 
-fn hash<'b, K: Pod, V: Pod>(bpf: &'b mut Ebpf, name: &str) -> Result<Hash<'b, K, V>> {
+/// The hash map of this name.
+pub(crate) fn hash<'b, K: Pod, V: Pod>(bpf: &'b mut Ebpf, name: &str) -> Result<Hash<'b, K, V>> {
     let map = bpf.map_mut(name).with_context(|| missing(name))?;
     HashMap::try_from(map).with_context(|| format!("map {name}"))
 }
 
-fn missing(name: &str) -> String {
+/// What is said where there is none.
+pub(crate) fn missing(name: &str) -> String {
     format!("the object has no map {name}: build it again with `cargo xtask build-ebpf`")
 }
 
-fn put<K: Pod, V: Pod>(
+/// Enters all of these.
+pub(crate) fn put<K: Pod, V: Pod>(
     bpf: &mut Ebpf,
     name: &str,
     entries: impl IntoIterator<Item = (K, V)>,
@@ -49,7 +53,8 @@ fn put<K: Pod, V: Pod>(
     Ok(())
 }
 
-fn put_array<V: Pod>(
+/// Sets all of these.
+pub(crate) fn put_array<V: Pod>(
     bpf: &mut Ebpf,
     name: &str,
     entries: impl IntoIterator<Item = (u32, V)>,
@@ -65,7 +70,7 @@ fn put_array<V: Pod>(
 }
 
 /// Writes all tables.
-pub(super) fn write(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
+pub(crate) fn write(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
     put_array(bpf, "config", [(0, tables.config)])?;
     put(
         bpf,

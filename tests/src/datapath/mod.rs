@@ -7,11 +7,11 @@
 mod bench;
 mod fixture;
 mod kernel;
-mod maps;
+pub(crate) mod maps;
 mod row;
 
 pub use bench::Bench;
 pub use fixture::{Endpoint, Fixture, SNAT_PORT, Service};
-pub use kernel::{Code, Kernel, Run, object};
+pub use kernel::{Code, Kernel, Run, object, object_file};
 pub use maps::Drops;
 pub use row::{At, Fate, FlowPair, Row, Toward};

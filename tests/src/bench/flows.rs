@@ -1,0 +1,125 @@
+//! Which flows are in the maps before a batch, and which after it? Entered, counted and taken out
+//! again by userspace.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::Ebpf;
+use lb_common::Family as Addresses;
+use lb_common::flow::{mirror, mirror_key};
+use lb_common::layout::{Flow, FlowKey};
+use lb_common::limits;
+use lb_userspace::tables::PerFamily;
+
+use super::load::{Objects, Whose};
+use super::subject::{Runs, Subject};
+use super::world::{self, address, tcp};
+use crate::datapath::maps::{Plain, hash, put};
+use crate::packet::Packet;
+use crate::topology::Family;
+
+/// Enters other clients' flows into both objects' maps, as many as there may be while none need go.
+pub(super) fn enter_others<A: PerFamily>(objects: &mut Objects, family: Family) -> Result<()> {
+    enter_strangers::<A>(objects, world::FLOWS, family)
+}
+
+/// Enters so many that the maps are full.
+pub(super) fn enter_too_many<A: PerFamily>(objects: &mut Objects, family: Family) -> Result<()> {
+    enter_strangers::<A>(objects, limits::FLOWS / 2, family)
+}
+
+fn enter_strangers<A: PerFamily>(objects: &mut Objects, count: u32, family: Family) -> Result<()> {
+    for ebpf in [&mut objects.ours, &mut objects.floors] {
+        put(ebpf, map::<A>(), world::strangers::<A>(count, family))?;
+    }
+    Ok(())
+}
+
+/// Enters what the floors find there: the client's flow to a backend, and the one that those find
+/// that insert, whatever packet they get.
+pub(super) fn enter_known<A: PerFamily>(
+    floors: &mut Ebpf,
+    packet: &Packet,
+    backend: SocketAddr,
+) -> Result<()> {
+    let key = key_of::<A>(packet)?;
+    let flow = Flow {
+        source: key.source,
+        source_port: key.source_port,
+        destination: address(backend.ip())?,
+        destination_port: backend.port(),
+        ..Flow::default()
+    };
+    // As in the floors' `straight.rs`.
+    let of_anybody = FlowKey {
+        source: key.destination,
+        source_port: 0,
+        ..key
+    };
+    put(floors, map::<A>(), [(key, flow), (of_anybody, flow)])
+}
+
+/// How many packets the flow of this packet has counted.
+pub(super) fn packets_of<A: PerFamily>(ours: &mut Ebpf, packet: &Packet) -> Result<u64> {
+    let key = key_of::<A>(packet)?;
+    let flows = hash::<FlowKey<A>, Flow<A>>(ours, map::<A>())?;
+    let Plain(flow) = flows
+        .get(&Plain(key), 0)
+        .with_context(|| format!("no flow {key:?}"))?;
+    Ok(flow.packets)
+}
+
+/// Checks that a batch entered its flows in both directions, and makes room for the next.
+///
+/// # Errors
+/// An entry is missing, or counted more than its one packet.
+pub(super) fn settle<A: PerFamily>(
+    objects: &mut Objects,
+    subject: &Subject,
+    batch: u32,
+) -> Result<()> {
+    let runs = subject.runs.per_batch();
+    let (ebpf, packets) = match subject.whose {
+        Whose::Ours => (&mut objects.ours, 1),
+        Whose::Floors => (&mut objects.floors, 0),
+    };
+    let mut flows = hash::<FlowKey<A>, Flow<A>>(ebpf, map::<A>())?;
+    // Where the table is full the earlier ones may have been evicted already.
+    let first = match subject.runs {
+        Runs::Same => return Ok(()),
+        Runs::NewPort => 0,
+        Runs::NewClient => runs - 1,
+    };
+    for run in first..runs {
+        let key = key_of::<A>(&subject.packet_of(batch, run))?;
+        let missing = || format!("{}: run {run} entered no {key:?}", subject.program);
+        let Plain(flow) = flows.get(&Plain(key), 0).with_context(missing)?;
+        ensure!(
+            flow.packets == packets,
+            "{}: {flow:?} counts {} packets",
+            subject.program,
+            flow.packets
+        );
+        let (reply_key, reply) = (mirror_key(&key, &flow), mirror(&key, &flow));
+        let Plain(found) = flows.get(&Plain(reply_key), 0).with_context(missing)?;
+        ensure!(
+            (found.source, found.destination) == (reply.source, reply.destination),
+            "{}: the reply's entry is {found:?}",
+            subject.program
+        );
+        if subject.runs == Runs::NewPort {
+            flows.remove(&Plain(reply_key))?;
+            flows.remove(&Plain(key))?;
+        }
+    }
+    Ok(())
+}
+
+fn key_of<A: Addresses>(packet: &Packet) -> Result<FlowKey<A>> {
+    let end = |socket: SocketAddr| anyhow::Ok((address(socket.ip())?, socket.port()));
+    Ok(tcp(end(packet.source)?, end(packet.destination)?))
+}
+
+const fn map<A: PerFamily>() -> &'static str {
+    if A::WORDS == 1 { "flows4" } else { "flows6" }
+}

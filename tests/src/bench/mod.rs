@@ -1,0 +1,304 @@
+//! What does a packet cost in the kernel programs, beside the least that it could cost?
+//!
+//! Read in this order: `world` (what is in the maps), `case` (what is timed), `stage` (how one batch
+//! is timed), `rounds` (how batches become figures), `report` (how they are shown).
+
+mod case;
+mod flows;
+mod load;
+mod report;
+mod rounds;
+mod single;
+mod stage;
+mod subject;
+mod world;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::Ebpf;
+use lb_common::drops::Hook;
+use lb_common::{Ip4, Ip6};
+use lb_userspace::tables::{PerFamily, Tables};
+
+use crate::datapath::maps;
+use crate::need;
+use crate::netns::Netns;
+use crate::topology::Family;
+use case::{Case, Entrance, Floor};
+use load::{Objects, program};
+use report::{FloorRow, Row};
+use rounds::{Series, interleave};
+use subject::{Outcome, Runs, Subject};
+
+/// What `lb-bench datapath` is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often each program gets its turn.
+    pub rounds: u32,
+    /// Where the rows go, too.
+    pub json: Option<PathBuf>,
+}
+
+/// Times the programs for packets, prints the tables and writes the rows.
+///
+/// # Errors
+/// The programs cannot be loaded, or one of them did something else than its case says.
+pub fn datapath(options: &Options) -> Result<()> {
+    need::root();
+    // A namespace of its own, so that a wrapper can be attached to its loopback.
+    println!("{}", machine()?);
+    Netns::new("bench")?.run(|| time_all(options))
+}
+
+fn time_all(options: &Options) -> Result<()> {
+    stage::stay_on_one_cpu()?;
+    let mut objects = Objects::load(0)?;
+    let _attached = objects.make_wrapper_known()?;
+    let tables = world::tables()?;
+    maps::write(&mut objects.ours, &tables)?;
+    maps::put(
+        &mut objects.ours,
+        "links",
+        [(load::LOOPBACK, world::link())],
+    )?;
+    enter_frontends::<Ip4>(&mut objects.floors, &tables)?;
+    enter_frontends::<Ip6>(&mut objects.floors, &tables)?;
+    let mut plan = Plan::default();
+    for hook in [Hook::Xdp, Hook::Tc] {
+        plan.add::<Ip4>(&mut objects, hook, Family::V4)?;
+        plan.add::<Ip6>(&mut objects, hook, Family::V6)?;
+    }
+    let results = plan.measure(&mut objects, options.rounds)?;
+    let (floors, rows) = plan.rows(&results);
+    println!("{}", report::table(&floors, &rows));
+    println!("load at the end: {}", first_line("/proc/loadavg")?);
+    if let Some(file) = &options.json {
+        let text = serde_json::to_string_pretty(&report::json(&rows))?;
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// The floors' maps of frontends hold what ours do.
+fn enter_frontends<A: PerFamily>(floors: &mut Ebpf, tables: &Tables) -> Result<()> {
+    let frontends = &A::of(tables).frontends;
+    let entries = frontends.iter().map(|(key, value)| (*key, *value));
+    maps::put(floors, A::MAPS.frontends, entries)
+}
+
+/// Everything that is timed.
+#[derive(Default)]
+struct Plan {
+    floors: Vec<(Floor, Family, Subject)>,
+    cases: Vec<(Family, Case)>,
+}
+
+/// Results, in the order of [`Plan::subjects`].
+type Results = Vec<Series>;
+
+impl Plan {
+    fn add<A: PerFamily>(
+        &mut self,
+        objects: &mut Objects,
+        hook: Hook,
+        family: Family,
+    ) -> Result<()> {
+        let entrance = Entrance::of(hook, family);
+        let backend = begin(objects, &entrance)?;
+        let floors = case::floors(hook, family);
+        for (floor, subject) in floors {
+            if floor == Floor::Full {
+                flows::enter_known::<A>(&mut objects.floors, &subject.packet, backend)?;
+            }
+            self.floors.push((floor, family, subject));
+        }
+        let mut cases = case::established(&entrance, backend);
+        cases.extend(case::foreign(hook, family));
+        cases.extend(case::new_flow(&entrance, family));
+        self.cases
+            .extend(cases.into_iter().map(|case| (family, case)));
+        Ok(())
+    }
+
+    /// Floors first, then our own.
+    fn subjects(&self) -> Vec<Subject> {
+        let floors = self.floors.iter().map(|(.., subject)| subject);
+        let cases = self.cases.iter().map(|(_, case)| &case.subject);
+        floors.chain(cases).cloned().collect()
+    }
+
+    /// All that leave room in the flow tables first; then those that find them full.
+    fn measure(&self, objects: &mut Objects, rounds: u32) -> Result<Results> {
+        let subjects = self.subjects();
+        let mut results = vec![Series::default(); subjects.len()];
+        flows::enter_others::<Ip4>(objects, Family::V4)?;
+        flows::enter_others::<Ip6>(objects, Family::V6)?;
+        for is_full in [false, true] {
+            if is_full {
+                flows::enter_too_many::<Ip4>(objects, Family::V4)?;
+                flows::enter_too_many::<Ip6>(objects, Family::V6)?;
+            }
+            let chosen: Vec<usize> = (0..subjects.len())
+                .filter(|i| (subjects[*i].runs == Runs::NewClient) == is_full)
+                .collect();
+            let measured = interleave(chosen.len(), rounds, |i, batch| {
+                measure(objects, &subjects[chosen[i]], batch)
+            })?;
+            for (i, series) in chosen.iter().zip(measured) {
+                results[*i] = series;
+            }
+            if !is_full {
+                self.check_counts(objects, rounds)?;
+                self.cross_check(objects)?;
+            }
+        }
+        Ok(results)
+    }
+
+    /// Every timed packet of a known connection must have been counted by its flow.
+    fn check_counts(&self, objects: &mut Objects, rounds: u32) -> Result<()> {
+        for (family, case) in &self.cases {
+            if case.subject.outcome == Outcome::Untouched || case.subject.runs != Runs::Same {
+                continue;
+            }
+            let packet = &case.subject.packet;
+            let counted = match family {
+                Family::V4 => flows::packets_of::<Ip4>(&mut objects.ours, packet)?,
+                Family::V6 => flows::packets_of::<Ip6>(&mut objects.ours, packet)?,
+            };
+            let batches = u64::from(rounds) + 1;
+            let timed = batches * u64::from(case.subject.runs.per_batch());
+            // The one with which the connection began was not timed.
+            ensure!(
+                counted == timed || counted == timed + 1,
+                "{}: {counted} packets counted of {timed}",
+                case.subject.program
+            );
+        }
+        Ok(())
+    }
+
+    /// Measures the first case in the other way as well, and says what came out.
+    fn cross_check(&self, objects: &Objects) -> Result<()> {
+        for hook in [Hook::Xdp, Hook::Tc] {
+            let of_hook = |(_, case): &&(Family, Case)| case.subject.hook == hook;
+            let Some((_, case)) = self.cases.iter().find(of_hook) else {
+                continue;
+            };
+            let floor = |floor| &self.floors[self.floor(floor, &case.subject)].2;
+            let ratio = single::ratio(
+                objects,
+                floor(Floor::Empty),
+                floor(case.floor),
+                &case.subject,
+            )?;
+            println!(
+                "cross-check by single runs: {} {}, {} costs {ratio:.2} × {}",
+                hook.name(),
+                case.name,
+                case.subject.program,
+                case.floor.name()
+            );
+        }
+        Ok(())
+    }
+
+    fn rows(&self, results: &Results) -> (Vec<FloorRow>, Vec<Row>) {
+        let (of_floors, of_cases) = results.split_at(self.floors.len());
+        let net = |series: &Series, of: &Subject| {
+            let empty = self.floor(Floor::Empty, of);
+            series.net_of(&of_floors[empty]).spread()
+        };
+        let floors = self.floors.iter().zip(of_floors);
+        let floors = floors.map(|((floor, family, subject), series)| FloorRow {
+            hook: subject.hook,
+            family: *family,
+            floor: floor.name(),
+            packets: subject.runs.name(),
+            cost: if *floor == Floor::Empty {
+                series.spread()
+            } else {
+                net(series, subject)
+            },
+        });
+        let cases = self.cases.iter().zip(of_cases);
+        let rows = cases.map(|((family, case), series)| {
+            let floor = &of_floors[self.floor(case.floor, &case.subject)];
+            Row {
+                hook: case.subject.hook,
+                family: *family,
+                case: case.name,
+                packets: case.packets,
+                program: case.subject.program,
+                cost: net(series, &case.subject),
+                floor: case.floor.name(),
+                floor_cost: net(floor, &case.subject),
+                targets: [case.at_most, case.stretch],
+            }
+        });
+        (floors.collect(), rows.collect())
+    }
+
+    /// Which of the floors was timed in the way that the subject was.
+    fn floor(&self, floor: Floor, subject: &Subject) -> usize {
+        let is_ipv4 = subject.packet.source.is_ipv4();
+        let found = self.floors.iter().position(|(candidate, _, other)| {
+            *candidate == floor
+                && other.hook == subject.hook
+                && other.packet.source.is_ipv4() == is_ipv4
+                && other.runs == subject.runs
+        });
+        found.expect("every case's floor is timed at its hook")
+    }
+}
+
+fn measure(objects: &mut Objects, subject: &Subject, batch: u32) -> Result<f64> {
+    let nanoseconds = stage::time(objects, subject, batch)?;
+    if subject.outcome != Outcome::Untouched {
+        match Family::of(subject.packet.source.ip()) {
+            Family::V4 => flows::settle::<Ip4>(objects, subject, batch)?,
+            Family::V6 => flows::settle::<Ip6>(objects, subject, batch)?,
+        }
+    }
+    Ok(nanoseconds)
+}
+
+/// Lets a connection begin by its first packet, and tells which backend it got.
+fn begin(objects: &Objects, entrance: &Entrance) -> Result<SocketAddr> {
+    let packet = entrance.first_packet();
+    let backends = world::backends(Family::of(entrance.client.ip()));
+    let program = program(&objects.ours, entrance.program)?;
+    let (_, bytes) = stage::run(program, &packet.bytes(), 1)?;
+    let is_to = |backend: &&SocketAddr| packet.between(packet.source, **backend).bytes() == bytes;
+    let found = backends.iter().find(is_to);
+    found.copied().with_context(|| {
+        format!(
+            "{}: a connection to {} began with none of its backends",
+            entrance.program, entrance.frontend
+        )
+    })
+}
+
+/// What the figures were measured on.
+fn machine() -> Result<String> {
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    Ok(format!(
+        "kernel {}, {} × {model}, JIT {}, load {}",
+        first_line("/proc/sys/kernel/osrelease")?,
+        std::thread::available_parallelism()?,
+        first_line("/proc/sys/net/core/bpf_jit_enable")?,
+        first_line("/proc/loadavg")?
+    ))
+}
+
+fn first_line(file: &str) -> Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
