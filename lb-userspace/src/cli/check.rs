@@ -52,9 +52,7 @@ impl Check {
         );
         let is_empty = state.services.is_empty() && state.targets.is_empty();
         if is_empty && state.problems.is_empty() {
-            eprintln!(
-                "nothing to check: no Service and no endpoint is in these files"
-            );
+            eprintln!("nothing to check: no Service and no endpoint is in these files");
         }
         Ok(if is_empty || !state.problems.is_empty() {
             ExitCode::FAILURE
