@@ -21,12 +21,6 @@ pub(super) fn plan(
     let (tables, allocations) = live.map_or_else(Default::default, |(tables, allocations)| {
         (Some(tables), allocations)
     });
-    let update = manifests::read_once(manifests::Options {
-        paths: settings.manifests.clone(),
-        node_name: settings.node_name(),
-        service_cidrs: settings.service_cidr.clone(),
-        node_port_range: settings.nodeport_range.ports(),
-        allocations,
-    })?;
+    let update = manifests::read_once(manifests::Options::new(settings, allocations))?;
     Ok(planned(settings, update, tables))
 }

@@ -8,6 +8,7 @@ mod diff;
 mod docs;
 mod doctor;
 mod drops;
+mod env;
 pub mod error;
 mod explain;
 mod get;
@@ -59,6 +60,7 @@ enum Command {
     Check(check::Check),
     Drops(drops::Drops),
     Doctor(doctor::Doctor),
+    Env(env::Env),
     // As kube-proxy has it.
     #[command(long_flag = "cleanup")]
     Uninstall(uninstall::Uninstall),
@@ -94,6 +96,7 @@ impl Cli {
             Command::Diff(_) => diff::Diff::run(&self.settings),
             Command::Check(check) => check.run(&self.settings),
             Command::Drops(drops) => drops.run(&self.settings),
+            Command::Env(env) => env.run(&self.settings),
             Command::Status(_) => status::Status::run(&self.settings),
             Command::Doctor(doctor) => doctor.run(&self.settings),
             Command::Version(_) => version::Version::run(),

@@ -64,7 +64,10 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
     let mut links = Links::follow()?;
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
-    let _following = manifests::start(input_options(settings, &before), sender)?;
+    let _following = manifests::start(
+        manifests::Options::new(settings, before.allocations.clone()),
+        sender,
+    )?;
     let mut daemon = Daemon::adopt(settings, datapath, before, &links)?;
     info!(node = settings.node_name(), pin_dir = %settings.pin_dir.display(), "started");
 
@@ -261,16 +264,6 @@ impl<'s> Daemon<'s> {
             problems.extend(self.attach_problems.iter().cloned());
             self.reporter.write(problems, &self.said);
         }
-    }
-}
-
-fn input_options(settings: &Settings, before: &State) -> manifests::Options {
-    manifests::Options {
-        paths: settings.manifests.clone(),
-        node_name: settings.node_name(),
-        service_cidrs: settings.service_cidr.clone(),
-        node_port_range: settings.nodeport_range.ports(),
-        allocations: before.allocations.clone(),
     }
 }
 

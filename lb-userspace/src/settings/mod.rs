@@ -141,7 +141,7 @@ pub struct Settings {
     )]
     pub pod_link: Vec<LinkPattern>,
 
-    /// Addresses to answer DNS questions on, by UDP and TCP [default: none; port 53]
+    /// Addresses to answer DNS questions on, by UDP and TCP (port 53 if none is given) [default: none]
     #[arg(
         long,
         global = true,
@@ -155,7 +155,7 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "DOMAIN", default_value = DEFAULT_DOMAIN)]
     pub cluster_domain: Domain,
 
-    /// DNS servers that know all other names, asked in this order [default: none, such names are
+    /// DNS servers that know all other names, asked in this order [default: none; such names are
     /// refused]
     #[arg(
         long,

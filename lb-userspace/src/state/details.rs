@@ -17,6 +17,9 @@ pub struct ServiceDetails {
     /// `spec.type`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Its ClusterIPs, the primary one first.
+    #[serde(default)]
+    pub cluster_ips: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<PortDetails>,
 }
@@ -120,6 +123,7 @@ fn service_details(name: &ObjectName, service: &Service) -> ServiceDetails {
     ServiceDetails {
         service: name.clone(),
         kind: kind.to_owned(),
+        cluster_ips: service.cluster_ips.clone(),
         ports: ports.collect(),
     }
 }

@@ -26,6 +26,7 @@ use self::files::{Files, Roots};
 use self::source::Source;
 use self::watch::{Signal, Watcher};
 use super::{Allocations, Update};
+use crate::settings::Settings;
 
 /// Node ports are given from here unless `--nodeport-range` says otherwise (as the API server
 /// does).
@@ -44,6 +45,20 @@ pub struct Options {
     pub node_port_range: RangeInclusive<u16>,
     /// What was given before the restart.
     pub allocations: Allocations,
+}
+
+impl Options {
+    /// What the settings say.
+    #[must_use]
+    pub fn new(settings: &Settings, allocations: Allocations) -> Self {
+        Self {
+            paths: settings.manifests.clone(),
+            node_name: settings.node_name(),
+            service_cidrs: settings.service_cidr.clone(),
+            node_port_range: settings.nodeport_range.ports(),
+            allocations,
+        }
+    }
 }
 
 /// Why manifests cannot be read at all. What is wrong with single files and objects is a
