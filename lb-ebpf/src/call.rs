@@ -1,6 +1,6 @@
 //! A socket call and the address it names: all raw pointers into socket-call contexts are here.
 
-use core::ptr::{read_volatile, write_volatile};
+use core::ptr::{null_mut, read_volatile, write_volatile};
 
 use aya_ebpf::{
     bindings::bpf_sock_addr,
@@ -63,8 +63,13 @@ impl Call {
     /// Whether the socket is in the network namespace that is the node.
     #[inline(always)]
     pub(crate) fn is_of_node(&self) -> bool {
+        let node = match globals::NODE_COOKIE.load() {
+            // SAFETY: the helper takes null for the initial namespace. Kernel 5.7.
+            0 => unsafe { bpf_get_netns_cookie(null_mut()) },
+            cookie => cookie,
+        };
         // SAFETY: the helper takes the context. Kernel 5.7.
-        unsafe { bpf_get_netns_cookie(self.context.cast()) == globals::NODE_COOKIE.load() }
+        unsafe { bpf_get_netns_cookie(self.context.cast()) == node }
     }
 
     /// Makes the call fail with this error number, where the kernel can (5.18); it fails with

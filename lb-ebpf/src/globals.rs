@@ -6,7 +6,8 @@ use aya_ebpf::Global;
 #[unsafe(no_mangle)]
 pub(crate) static ETHERNET_HEADER: Global<u32> = Global::new(14);
 
-/// Cookie of the network namespace that is the node.
+/// Cookie of the network namespace that is the node; 0 = the initial one, for kernels before 5.14,
+/// which tell userspace no cookies.
 #[unsafe(no_mangle)]
 pub(crate) static NODE_COOKIE: Global<u64> = Global::new(0);
 

@@ -71,6 +71,12 @@ pub struct Features {
 /// `BPF_F_IPV6`.
 const CHECKSUM_IPV6: u64 = 128;
 
+/// Whether the kernel describes its own types.
+#[must_use]
+pub fn has_btf() -> bool {
+    fs::exists(BTF).unwrap_or(false)
+}
+
 impl Features {
     /// Asks the kernel.
     #[must_use]

@@ -246,7 +246,8 @@ const fn device_of(target: Target) -> Option<u32> {
     }
 }
 
-const fn tcx(direction: Direction) -> Attachment {
+/// The tcx hook of this direction.
+pub(super) const fn tcx(direction: Direction) -> Attachment {
     match direction {
         Direction::In => Attachment::TcxIngress,
         Direction::Out => Attachment::TcxEgress,

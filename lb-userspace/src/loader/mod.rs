@@ -15,6 +15,7 @@ mod hooks;
 mod links;
 mod maps;
 mod pins;
+pub mod probe;
 mod programs;
 pub mod roles;
 mod uninstall;

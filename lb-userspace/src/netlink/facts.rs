@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 
@@ -44,6 +44,8 @@ pub struct Link {
     pub peer_elsewhere: bool,
     /// Index of the bridge, bond or VRF that it is a port of.
     pub master: Option<u32>,
+    /// Id of the program at its XDP hook.
+    pub xdp: Option<u32>,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
     /// Its addresses, in the kernel's order: primary ones first.
@@ -198,6 +200,7 @@ fn link_of(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
+            LinkAttribute::Xdp(xdp) => link.xdp = xdp.iter().find_map(program_of),
             LinkAttribute::LinkInfo(infos) => {
                 link.kind = infos.iter().find_map(kind_of).unwrap_or_default();
             }
@@ -205,6 +208,13 @@ fn link_of(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+fn program_of(xdp: &LinkXdp) -> Option<u32> {
+    match xdp {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    }
 }
 
 fn kind_of(info: &LinkInfo) -> Option<String> {

@@ -8,6 +8,7 @@ use lb_tests::install::{Install, SmallNode, attach};
 use lb_tests::need;
 use lb_userspace::bpf::program::{ProgramInfo, at_tcx};
 use lb_userspace::bpf::{Attachment, Link, Place};
+use lb_userspace::loader::probe::{Occupant, Place as HookPlace, probe};
 use lb_userspace::loader::uninstall;
 use lb_userspace::netlink::Netlink;
 use lb_userspace::netlink::filters::{Direction, Filter, Slot};
@@ -115,6 +116,27 @@ fn ours_come_after_filters_of_others_at_egress() -> Result<()> {
             [(7, here.clone()), (65_535, "tc_uplink_out".to_owned())]
         );
 
+        let names = |occupants: Vec<Occupant>| -> Vec<_> {
+            let seen = occupants.into_iter();
+            seen.map(|occupant| (occupant.link, occupant.place, occupant.name))
+                .collect()
+        };
+        assert_eq!(
+            names(probe(install.pins())?.occupants),
+            [
+                (
+                    "eth0".to_owned(),
+                    HookPlace::Filter(Direction::In, 7),
+                    here.clone()
+                ),
+                (
+                    "eth0".to_owned(),
+                    HookPlace::Filter(Direction::Out, 7),
+                    here.clone()
+                ),
+            ]
+        );
+
         // A restart finds its filter again.
         drop(datapath);
         drop(install.run()?);
@@ -193,6 +215,11 @@ fn xdp_comes_beside_tc_unless_another_has_it() -> Result<()> {
         );
         assert_eq!(order(Attachment::TcxIngress)?, ["tc_uplink_in"]);
         assert_eq!(flags(&datapath)?, LINK_UPLINK);
+
+        let occupants = probe(install.pins())?.occupants;
+        assert_eq!(occupants.len(), 1, "{occupants:?}");
+        assert_eq!(occupants[0].place, HookPlace::Xdp);
+        assert_eq!(occupants[0].name, "foreign");
 
         // It goes, and ours takes its place.
         drop(theirs);
