@@ -5,3 +5,4 @@ mod follow;
 mod life;
 mod others;
 mod sockets;
+mod tables;
