@@ -4,16 +4,16 @@
 //! Stop: forwarding goes on.
 
 mod error;
+mod links;
 pub(crate) mod node;
 mod ports;
 mod reporter;
+mod stop;
 mod sweep;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use lb_common::addr::{Ip4, Ip6};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
@@ -24,15 +24,14 @@ use crate::dataplane::kernel::KernelTables;
 use crate::input::{Update, manifests};
 use crate::loader::{Clock, Datapath, Options};
 use crate::model::{Change, Problem};
-use crate::netlink::facts::Effect;
-use crate::netlink::{Facts, Monitor, Netlink, News};
 use crate::object;
 use crate::plan::{CompleteList, ConfigBase};
 use crate::reconcile::Reconciler;
 use crate::settings::Settings;
 use crate::state::{Lock, State, StateError};
-use node::LinkAddresses;
+use links::{Heard, Links};
 use reporter::Reporter;
+use stop::Stop;
 use sweep::Sweep;
 
 /// Updates of the input that may wait for us.
@@ -277,126 +276,5 @@ fn base(settings: &Settings, said: &Update, clock: &Clock, links: &Links) -> Con
         node4: node::primary_of::<Ip4>(&primary),
         node6: node::primary_of::<Ip6>(&primary),
         takeover: false,
-    }
-}
-
-/// What the kernel says of links and addresses, kept up to date.
-struct Links {
-    netlink: Netlink,
-    monitor: Monitor,
-    facts: Facts,
-}
-
-impl Links {
-    /// Listens first and asks then, so that nothing is missed between the two.
-    fn follow() -> Result<Self, DaemonError> {
-        let monitor = Monitor::new().map_err(DaemonError::Netlink)?;
-        let mut netlink = Netlink::connect().map_err(DaemonError::Netlink)?;
-        let facts = Facts::ask(&mut netlink).map_err(DaemonError::Netlink)?;
-        Ok(Self {
-            netlink,
-            monitor,
-            facts,
-        })
-    }
-
-    /// Waits until something changed.
-    async fn next(&mut self) -> Result<Heard, DaemonError> {
-        let mut heard = Heard::default();
-        match self.monitor.next().await.map_err(DaemonError::Netlink)? {
-            News::Changes(changes) => {
-                for change in &changes {
-                    heard.note(self.facts.apply(change));
-                }
-            }
-            News::Lost => {
-                self.facts = Facts::ask(&mut self.netlink).map_err(DaemonError::Netlink)?;
-                heard.links = true;
-                heard.filters.extend(self.facts.links.keys());
-            }
-        }
-        if heard.routes {
-            heard.links |= self
-                .facts
-                .ask_routes(&mut self.netlink)
-                .map_err(DaemonError::Netlink)?;
-        }
-        Ok(heard)
-    }
-
-    /// The addresses that matter.
-    fn addresses(&self) -> LinkAddresses {
-        let mut addresses = LinkAddresses::default();
-        for (ifindex, link) in &self.facts.links {
-            if link.loopback {
-                continue;
-            }
-            let mut own: Vec<_> = link
-                .addresses
-                .iter()
-                .filter(|address| address.global)
-                .collect();
-            own.sort_by_key(|address| !address.preferred);
-            addresses.all.extend(own.iter().map(|address| address.ip));
-            if self.facts.default_routes.contains(ifindex) {
-                addresses
-                    .primary
-                    .extend(own.iter().map(|address| address.ip));
-            }
-        }
-        addresses
-    }
-}
-
-/// What changed, of all that may.
-#[derive(Debug, Default)]
-struct Heard {
-    /// Links or addresses.
-    links: bool,
-    /// Perhaps default routes.
-    routes: bool,
-    /// Filters of these links.
-    filters: BTreeSet<u32>,
-}
-
-impl Heard {
-    fn note(&mut self, effect: Effect) {
-        match effect {
-            Effect::Nothing => {}
-            Effect::Filters(link) => {
-                self.filters.insert(link);
-            }
-            Effect::Links => self.links = true,
-            Effect::Routes => {
-                self.links = true;
-                self.routes = true;
-            }
-        }
-    }
-
-    fn is_news(&self) -> bool {
-        self.links || !self.filters.is_empty()
-    }
-}
-
-/// The signals that end the daemon.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }
