@@ -8,7 +8,10 @@ use lb_common::layout::{
 };
 use lb_common::limits::PREFIXES;
 
-use super::{FamilyRow, FamilyRowKey, Op, Owner, Part, PerFamily, Row, RowKey, TableDelta, Tables};
+use super::{
+    FamilyRow, FamilyRowKey, FamilyTables, Op, Owner, Part, PerFamily, Row, RowKey, TableDelta,
+    Tables,
+};
 use crate::tables::split;
 
 /// The writes that turn `before` into `after`, owner by owner.
@@ -83,62 +86,84 @@ type PrefixList<A> = [Prefix<A>; PREFIXES];
 
 fn diff_family<A: PerFamily>(part: &mut Part, before: &Tables, after: &Tables) {
     let (before, after) = (A::of(before), A::of(after));
-    let update = |row| Op::Update(A::row(row));
-    let delete = |key| Op::Delete(A::key(key));
+    prepare(part, before, after);
+    publish(part, before, after);
+    retract(part, before, after);
+    retire(part, before, after);
+}
 
+fn update<A: PerFamily>(row: FamilyRow<A>) -> Op {
+    Op::Update(A::row(row))
+}
+
+fn delete<A: PerFamily>(key: FamilyRowKey<A>) -> Op {
+    Op::Delete(A::key(key))
+}
+
+/// An address is marked after its ports are there and unmarked before they go: the mark refuses
+/// whatever is no port.
+const fn is_mark<A>(key: &FrontendKey<A>) -> bool {
+    key.port == 0
+}
+
+fn prepare<A: PerFamily>(part: &mut Part, before: &FamilyTables<A>, after: &FamilyTables<A>) {
     for (id, backend) in changed(&before.backends, &after.backends) {
-        let old = before.backends.get(id);
-        diff_backend(part, *id, old, backend);
+        diff_backend(part, *id, before.backends.get(id), backend);
     }
-    let ranges = after.ranges.difference(&before.ranges);
-    part.prepare
-        .extend(ranges.map(|range| update(FamilyRow::Range(*range))));
+    for range in after.ranges.difference(&before.ranges) {
+        part.prepare.push(update(FamilyRow::Range(*range)));
+    }
     for (index, info) in changed(&before.info, &after.info) {
         part.prepare.push(update(FamilyRow::Info(*index, *info)));
     }
+}
 
-    // An address is marked after its ports are there and unmarked before they go: the mark refuses
-    // whatever is no port.
-    let is_mark = |key: &FrontendKey<A>| key.port == 0;
+fn publish<A: PerFamily>(part: &mut Part, before: &FamilyTables<A>, after: &FamilyTables<A>) {
     let mut frontends: Vec<_> = changed(&before.frontends, &after.frontends).collect();
     frontends.sort_by_key(|(key, _)| is_mark(key));
     for (key, reference) in frontends {
         let row = FamilyRow::Frontend(*key, *reference);
         part.publish.push(update(row));
     }
-    let nodes = after.nodes.difference(&before.nodes);
-    part.publish
-        .extend(nodes.map(|address| update(FamilyRow::Node(*address))));
+    for address in after.nodes.difference(&before.nodes) {
+        part.publish.push(update(FamilyRow::Node(*address)));
+    }
+}
 
+fn retract<A: PerFamily>(part: &mut Part, before: &FamilyTables<A>, after: &FamilyTables<A>) {
     let mut frontends: Vec<_> = gone(&before.frontends, &after.frontends).collect();
     frontends.sort_by_key(|key| !is_mark(key));
-    let frontends = frontends.into_iter();
-    part.retract
-        .extend(frontends.map(|key| delete(FamilyRowKey::Frontend(*key))));
-    let nodes = before.nodes.difference(&after.nodes);
-    part.retract
-        .extend(nodes.map(|address| delete(FamilyRowKey::Node(*address))));
+    for key in frontends {
+        part.retract.push(delete(FamilyRowKey::Frontend(*key)));
+    }
+    for address in before.nodes.difference(&after.nodes) {
+        part.retract.push(delete(FamilyRowKey::Node(*address)));
+    }
+    for (id, backend) in &before.backends {
+        if !after.backends.contains_key(id) {
+            let mut infos = after.info.values();
+            if infos.any(|info| has_affinity(info, backend.service_port)) {
+                release_clients(part, *id, backend);
+            }
+        }
+    }
+}
 
-    // Ranges that nobody asks for any more may still be asked for by a program that read the old
-    // information; where they are still asked for, a withdrawn one must not admit a second longer.
+fn retire<A: PerFamily>(part: &mut Part, before: &FamilyTables<A>, after: &FamilyTables<A>) {
+    for index in gone(&before.info, &after.info) {
+        part.retire.push(delete::<A>(FamilyRowKey::Info(*index)));
+    }
+    for id in gone(&before.backends, &after.backends) {
+        part.retire.push(delete::<A>(FamilyRowKey::Backend(*id)));
+    }
+    // Ranges that nobody looks up any more may still be looked up by a program that read the old
+    // information; where they are still looked up, a withdrawn one must not admit a second longer.
     for range in before.ranges.difference(&after.ranges) {
         let op = delete(FamilyRowKey::Range(*range));
         if after.restricts(range.service_port) {
             part.retract.push(op);
         } else {
             part.retire.push(op);
-        }
-    }
-    let infos = gone(&before.info, &after.info);
-    part.retire
-        .extend(infos.map(|index| delete(FamilyRowKey::Info(*index))));
-    for (id, backend) in &before.backends {
-        if !after.backends.contains_key(id) {
-            part.retire.push(delete(FamilyRowKey::Backend(*id)));
-            let mut infos = after.info.values();
-            if infos.any(|info| has_affinity(info, backend.service_port)) {
-                release_clients(part, *id, backend);
-            }
         }
     }
 }
@@ -154,8 +179,7 @@ fn release_clients<A: PerFamily>(part: &mut Part, id: u32, old: &Backend<A>) {
         ..*old
     };
     if released != *old {
-        let row = A::row(FamilyRow::Backend(id, released));
-        part.retract.push(Op::Update(row));
+        part.retract.push(update(FamilyRow::Backend(id, released)));
     }
 }
 
@@ -167,7 +191,7 @@ fn diff_backend<A: PerFamily>(
     old: Option<&Backend<A>>,
     new: &Backend<A>,
 ) {
-    let update = |backend| Op::Update(A::row(FamilyRow::Backend(id, backend)));
+    let update = |backend| update(FamilyRow::Backend(id, backend));
     let flags = old.map_or(0, |old| old.flags);
     let gained = Backend {
         flags: flags | new.flags,

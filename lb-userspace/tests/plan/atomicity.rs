@@ -243,16 +243,37 @@ fn family_answers<A: PerFamily>(
     answers
 }
 
-fn assert_before_or_after(now: &Tables, before: &Tables, after: &Tables, context: &str) {
-    for question in questions(before, after) {
-        let were = answers(before, before, &question);
-        let will = answers(after, before, &question);
-        let are = answers(now, before, &question);
-        for ((is, was), will) in are.iter().zip(&were).zip(&will) {
-            assert!(
-                is == was || is == will,
-                "{context}: {question:?}\n  is     {is:?}\n  before {was:?}\n  after  {will:?}"
-            );
+/// What a packet may meet on the way from one state of the tables to another.
+struct Passage<'t> {
+    before: &'t Tables,
+    /// Each question with its answers before and after.
+    answers: Vec<(Question, Vec<Outcome>, Vec<Outcome>)>,
+}
+
+impl<'t> Passage<'t> {
+    fn new(before: &'t Tables, after: &Tables) -> Self {
+        let questions = questions(before, after).into_iter();
+        let answers = questions.map(|question| {
+            let were = answers(before, before, &question);
+            let will = answers(after, before, &question);
+            (question, were, will)
+        });
+        Self {
+            before,
+            answers: answers.collect(),
+        }
+    }
+
+    fn assert_before_or_after(&self, now: &Tables, context: &dyn Fn() -> String) {
+        for (question, were, will) in &self.answers {
+            let are = answers(now, self.before, question);
+            for ((is, was), will) in are.iter().zip(were).zip(will) {
+                assert!(
+                    is == was || is == will,
+                    "{}: {question:?}\n  is     {is:?}\n  before {was:?}\n  after  {will:?}",
+                    context()
+                );
+            }
         }
     }
 }
@@ -264,18 +285,20 @@ fn at_every_write_each_frontend_decides_as_before_or_as_after() {
         let before = planner.tables().clone();
         let delta = planner.apply(step.change, 1);
         let mut now = before.clone();
+        let passage = Passage::new(&before, planner.tables());
         for (k, op) in delta.ops().enumerate() {
             now.apply(op);
-            let context = format!("{}, after write {k}: {op:?}", step.what);
-            assert_before_or_after(&now, &before, planner.tables(), &context);
+            passage.assert_before_or_after(&now, &|| {
+                format!("{}, after write {k}: {op:?}", step.what)
+            });
         }
         assert_eq!(now, *planner.tables(), "{}", step.what);
         let due = planner.due(&BTreeSet::new(), LATER);
         let after = now.clone();
+        let passage = Passage::new(&after, &after);
         for op in due.ops() {
             now.apply(op);
-            let context = format!("{}, later: {op:?}", step.what);
-            assert_before_or_after(&now, &after, &after, &context);
+            passage.assert_before_or_after(&now, &|| format!("{}, later: {op:?}", step.what));
         }
     }
 }
@@ -340,10 +363,12 @@ fn after_a_death_at_any_write_the_next_start_ends_in_the_same_tables() {
             let mut next = Reconciler::adopt(Memory::holding(left.clone()), base(), 2).unwrap();
             let (restarted, delta) = restart(left.clone(), everything.clone());
             let mut now = left;
+            let passage = Passage::new(&before, restarted.tables());
             for op in delta.ops() {
                 now.apply(op);
-                let context = format!("{}, died after {k}, then {op:?}", step.what);
-                assert_before_or_after(&now, &before, restarted.tables(), &context);
+                passage.assert_before_or_after(&now, &|| {
+                    format!("{}, died after {k}, then {op:?}", step.what)
+                });
             }
             next.complete(CompleteList(everything.clone()), 2);
             next.tick(LATER);
