@@ -27,8 +27,27 @@ fn ask_every_way(client: &Place, server: &Server, name: &str) -> Result<()> {
 }
 
 #[test]
-fn everybody_reaches_pods_here_and_elsewhere() {
-    on(Cluster::routed_veth, |cluster| {
+fn everybody_reaches_pods_over_routed_veth() {
+    everybody_reaches_pods_here_and_elsewhere(Cluster::routed_veth);
+}
+
+#[test]
+fn everybody_reaches_pods_over_a_bridge_that_netfilter_sees() {
+    everybody_reaches_pods_here_and_elsewhere(|| Cluster::bridge(true));
+}
+
+#[test]
+fn everybody_reaches_pods_over_a_bridge_that_netfilter_does_not_see() {
+    everybody_reaches_pods_here_and_elsewhere(|| Cluster::bridge(false));
+}
+
+#[test]
+fn everybody_reaches_pods_over_an_overlay() {
+    everybody_reaches_pods_here_and_elsewhere(Cluster::overlay);
+}
+
+fn everybody_reaches_pods_here_and_elsewhere(make: impl FnOnce() -> Result<Cluster>) {
+    on(make, |cluster| {
         let neighbour = cluster.here().pod("neighbour")?;
         let server = cluster.here().pod("server")?;
         let far_server = cluster.elsewhere().pod("far-server")?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::HOST_NAME;
-use crate::topology::{Family, Place};
+use crate::topology::Place;
 
 /// No answer here takes longer unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -217,6 +217,12 @@ impl Dial {
         }
     }
 
+    fn source_by_route(&self, place: &Place) -> Result<IpAddr, Failure> {
+        let probe = self.socket(place)?;
+        probe.connect(&self.to.into())?;
+        Ok(inet(&probe.local_addr()?)?.ip())
+    }
+
     fn over_datagrams(
         &self,
         place: &Place,
@@ -233,8 +239,9 @@ impl Dial {
         }
         let mut own = socket.local_addr()?;
         if own.ip().is_unspecified() {
-            // A socket that is neither bound nor connected: the kernel chose for the packet only.
-            own.set_ip(place.address(Family::of(self.to.ip())));
+            // A socket that is neither bound nor connected: the kernel chose for the packet only,
+            // and chooses alike for one that is connected.
+            own.set_ip(self.source_by_route(place)?);
         }
         let mut answer = [0; 512];
         let (length, from) = socket.recv_from(&mut answer)?;

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 mod node;
+mod overlay;
 mod place;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result};
 use lb_userspace::bpf::{self, Attachment, Link};
 
 pub use addresses::{Family, Pair};
+use node::Wiring;
 pub use node::{Node, POD_LINK, UPLINK};
 pub use place::Place;
 
@@ -24,6 +26,27 @@ use crate::need;
 
 /// With this variable set, a failed test waits for Enter before its namespaces go.
 const PAUSE: &str = "LB_PAUSE";
+
+/// How packets between pods of different nodes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Between {
+    /// As they are: the nodes are in one network and route.
+    Routes,
+    /// In a tunnel.
+    Vxlan,
+}
+
+/// The routes to a node's pods, for whoever is in its network.
+fn routes_to_pods(node: &Node) -> String {
+    let (pods, via) = (
+        addresses::pod(node.number(), 0),
+        addresses::node(node.number()),
+    );
+    format!(
+        "route add {}/24 via {}\nroute add {}/64 via {}\n",
+        pods.v4, via.v4, pods.v6, via.v6
+    )
+}
 
 /// Number of the router's link to the outside.
 const OUT: u8 = u8::MAX;
@@ -56,11 +79,32 @@ impl Cluster {
     /// # Errors
     /// The kernel refuses.
     pub fn routed_veth() -> Result<Self> {
+        Self::new(Wiring::RoutedVeth, Between::Routes)
+    }
+
+    /// Pods as ports of a bridge; nodes route each other's pods directly. `nf_call`: bridged packets
+    /// pass netfilter, too.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn bridge(nf_call: bool) -> Result<Self> {
+        Self::new(Wiring::Bridge { nf_call }, Between::Routes)
+    }
+
+    /// Pods as ports of a bridge, and a VXLAN tunnel between the nodes, as with Flannel.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn overlay() -> Result<Self> {
+        Self::new(Wiring::Bridge { nf_call: true }, Between::Vxlan)
+    }
+
+    fn new(wiring: Wiring, between: Between) -> Result<Self> {
         let router = Place::new("router", addresses::router())?;
         let first = *addresses::OUTSIDE_HOSTS.start();
         let outside = Place::new("outside", addresses::outside(first))?;
         let cluster = Self {
-            nodes: vec![Node::new(0)?, Node::new(1)?],
+            nodes: vec![Node::new(0, wiring)?, Node::new(1, wiring)?],
             router,
             outside,
         };
@@ -72,6 +116,12 @@ impl Cluster {
                 .with_context(|| format!("connecting {}", node.name()))?;
         }
         cluster.add_routes().context("routing")?;
+        match between {
+            Between::Routes => cluster
+                .route_between_nodes()
+                .context("routing between nodes")?,
+            Between::Vxlan => overlay::connect(&cluster.nodes).context("making the overlay")?,
+        }
         cluster.here().place().await_contact(cluster.outside())?;
         cluster
             .here()
@@ -176,35 +226,35 @@ impl Cluster {
         ))
     }
 
-    /// Everybody knows which node has which pods; the router sends virtual addresses to this node.
+    /// The router knows which node has which pods, and sends virtual addresses to this node.
     fn add_routes(&self) -> Result<()> {
-        let mut of_router = String::new();
-        for (n, node) in (0..).zip(&self.nodes) {
-            let pods = addresses::pod(n, 0);
-            let via = addresses::node(n);
-            let routes = format!(
-                "route add {}/24 via {}\nroute add {}/64 via {}\n",
-                pods.v4, via.v4, pods.v6, via.v6
-            );
-            of_router.push_str(&routes);
-            for other in self
-                .nodes
-                .iter()
-                .filter(|other| other.name() != node.name())
-            {
-                other.place().netns().ip(&routes)?;
-            }
+        let mut routes = String::new();
+        for node in &self.nodes {
+            routes += &routes_to_pods(node);
         }
         let here = addresses::node(0);
         for prefix in addresses::ROUTED.iter().chain(&addresses::SERVICES) {
-            let via = if prefix.contains(':') {
-                here.of(Family::V6)
+            let family = if prefix.contains(':') {
+                Family::V6
             } else {
-                here.of(Family::V4)
+                Family::V4
             };
-            writeln!(of_router, "route add {prefix} via {via}")?;
+            writeln!(routes, "route add {prefix} via {}", here.of(family))?;
         }
-        self.router.netns().ip(&of_router)
+        self.router.netns().ip(&routes)
+    }
+
+    fn route_between_nodes(&self) -> Result<()> {
+        for node in &self.nodes {
+            for other in self
+                .nodes
+                .iter()
+                .filter(|other| other.number() != node.number())
+            {
+                node.place().netns().ip(&routes_to_pods(other))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the links behave as those of a network card do toward XDP: packets carry complete

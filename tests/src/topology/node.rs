@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 
-use super::addresses::{self, Family};
+use super::addresses::{self, Family, Pair};
 use super::place::Place;
 use crate::command;
 
@@ -15,6 +15,9 @@ pub const UPLINK: &str = "eth0";
 pub const POD_LINK: &str = "cali";
 /// The gateway of routed pods: a link-local address that the node answers for.
 const GATEWAY: [&str; 2] = ["169.254.1.1", "fe80::1"];
+
+/// The gateway of bridged pods: the bridge itself, with this last part of its address.
+const GATEWAY_HOST: u8 = 1;
 
 /// What a distribution sets on a machine that runs containers.
 const SYSCTLS: &[(&str, &str)] = &[
@@ -35,11 +38,28 @@ table inet invalid {
 }
 ";
 
+/// How pods are attached to their node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wiring {
+    /// A routed veth for each: the pod has its address alone (/32, /128) and a link-local gateway.
+    RoutedVeth,
+    /// The ports of one bridge, which has the pods' network. `nf_call`: bridged packets pass
+    /// netfilter, too (`bridge-nf-call-iptables`).
+    Bridge {
+        /// As above.
+        nf_call: bool,
+    },
+}
+
+/// The bridge of bridged pods.
+const BRIDGE: &str = "cni0";
+
 /// A node: a place with pods.
 #[derive(Debug)]
 pub struct Node {
     place: Place,
     number: u8,
+    wiring: Wiring,
     pods: Mutex<Vec<Pod>>,
 }
 
@@ -58,7 +78,7 @@ impl Node {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn new(number: u8) -> Result<Self> {
+    pub(super) fn new(number: u8, wiring: Wiring) -> Result<Self> {
         let name = format!("node-{}", char::from(b'a' + number));
         let place = Place::new(&name, addresses::node(number))?;
         for (name, value) in SYSCTLS {
@@ -67,9 +87,13 @@ impl Node {
         place
             .netns()
             .run(|| command::feed(Command::new("nft").args(["-f", "-"]), INVALID_RULES))?;
+        if let Wiring::Bridge { nf_call } = wiring {
+            make_bridge(&place, number, nf_call)?;
+        }
         Ok(Self {
             place,
             number,
+            wiring,
             pods: Mutex::default(),
         })
     }
@@ -108,7 +132,11 @@ impl Node {
     /// The kernel refuses, for example because the address is taken.
     pub fn pod_at(&self, host: u8, name: &str) -> Result<Place> {
         let place = Place::new(name, addresses::pod(self.number, host))?;
-        self.attach_routed(&place, host)
+        let attached = match self.wiring {
+            Wiring::RoutedVeth => self.attach_routed(&place, host),
+            Wiring::Bridge { .. } => self.attach_bridged(&place, host),
+        };
+        attached
             .and_then(|()| self.place.await_contact(&place))
             .with_context(|| format!("attaching pod {name} to {}", self.name()))?;
         self.held_pods().push(Pod {
@@ -145,7 +173,28 @@ impl Node {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A routed veth: the pod has its address alone (/32, /128) and a link-local gateway.
+    fn attach_bridged(&self, pod: &Place, host: u8) -> Result<()> {
+        let link = format!("{POD_LINK}{host}");
+        let (v4, v6) = (pod.address(Family::V4), pod.address(Family::V6));
+        self.place.netns().ip(&format!(
+            "link add {link} index {index} type veth peer name eth0 netns {netns}
+             link set {link} master {BRIDGE} up",
+            index = super::index(host),
+            netns = pod.netns().path().display(),
+        ))?;
+        let Pair {
+            v4: gateway4,
+            v6: gateway6,
+        } = addresses::pod(self.number, GATEWAY_HOST);
+        pod.netns().ip(&format!(
+            "link set eth0 up
+             addr add {v4}/24 dev eth0
+             addr add {v6}/64 dev eth0 nodad
+             route add default via {gateway4}
+             route add default via {gateway6}"
+        ))
+    }
+
     fn attach_routed(&self, pod: &Place, host: u8) -> Result<()> {
         let link = format!("{POD_LINK}{host}");
         let (v4, v6) = (pod.address(Family::V4), pod.address(Family::V6));
@@ -188,4 +237,21 @@ impl Node {
             .find_map(|object| object["counter"]["packets"].as_u64())
             .context("the counter `dropped` is gone")
     }
+}
+
+/// The bridge that the node's pods are ports of.
+fn make_bridge(place: &Place, number: u8, nf_call: bool) -> Result<()> {
+    for table in ["iptables", "ip6tables"] {
+        let value = if nf_call { "1" } else { "0" };
+        place
+            .netns()
+            .sysctl(&format!("net.bridge.bridge-nf-call-{table}"), value)?;
+    }
+    let Pair { v4, v6 } = addresses::pod(number, GATEWAY_HOST);
+    place.netns().ip(&format!(
+        "link add {BRIDGE} type bridge mcast_snooping 0
+         link set {BRIDGE} up
+         addr add {v4}/24 dev {BRIDGE}
+         addr add {v6}/64 dev {BRIDGE} nodad"
+    ))
 }

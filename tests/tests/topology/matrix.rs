@@ -141,9 +141,9 @@ type Cell = (Client, Frontend, Backend);
 /// Every cell, with what came of it by transport and family.
 type Matrix = BTreeMap<Cell, BTreeMap<(Transport, Family), Outcome>>;
 
-fn run(hooks: &str) -> Matrix {
+fn run(make: impl FnOnce() -> Result<Cluster>, hooks: &str) -> Matrix {
     let mut matrix = Matrix::new();
-    on(Cluster::routed_veth, |cluster| {
+    on(make, |cluster| {
         let manifests = Manifests::new()?;
         let objects = BACKENDS.map(Backend::service);
         manifests.write("services.yaml", &objects)?;
@@ -251,20 +251,40 @@ fn document(results: &[(&str, Matrix)]) -> Result<String> {
 
 #[test]
 fn the_matrix_is_what_the_documentation_says() -> Result<()> {
-    let results = HOOKS.map(|hooks| (hooks, run(hooks)));
+    let results = HOOKS.map(|hooks| (hooks, run(Cluster::routed_veth, hooks)));
     for (hooks, matrix) in &results {
-        for ((client, frontend, backend), outcomes) in matrix {
-            let well = outcomes.values().all(|outcome| outcome.starts_with("yes"));
-            let (backend, outcomes) = (backend.app(), show(outcomes));
-            ensure!(
-                well,
-                "{hooks}: {client} to {frontend}, backend {backend}: {outcomes}"
-            );
-        }
+        ensure_all_well(matrix).with_context(|| format!("--hooks {hooks}"))?;
     }
     let path = Path::new(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../docs/packet-path.md"
     ));
     golden::check_part(path, "matrix", &document(&results)?).context("the matrix has changed")
+}
+
+fn ensure_all_well(matrix: &Matrix) -> Result<()> {
+    for ((client, frontend, backend), outcomes) in matrix {
+        let well = outcomes.values().all(|outcome| outcome.starts_with("yes"));
+        let (backend, outcomes) = (backend.app(), show(outcomes));
+        ensure!(
+            well,
+            "{client} to {frontend}, backend {backend}: {outcomes}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_matrix_is_well_over_a_bridge_that_netfilter_sees() -> Result<()> {
+    ensure_all_well(&run(|| Cluster::bridge(true), "tc,socket"))
+}
+
+#[test]
+fn the_matrix_is_well_over_a_bridge_that_netfilter_does_not_see() -> Result<()> {
+    ensure_all_well(&run(|| Cluster::bridge(false), "tc,socket"))
+}
+
+#[test]
+fn the_matrix_is_well_over_an_overlay() -> Result<()> {
+    ensure_all_well(&run(Cluster::overlay, "tc,socket"))
 }
