@@ -5,6 +5,7 @@
 
 mod error;
 mod links;
+mod names;
 pub(crate) mod node;
 mod ports;
 mod reporter;
@@ -30,6 +31,7 @@ use crate::reconcile::Reconciler;
 use crate::settings::Settings;
 use crate::state::{Lock, State, StateError};
 use links::{Heard, Links};
+use names::Names;
 use reporter::Reporter;
 use stop::Stop;
 use sweep::Sweep;
@@ -67,6 +69,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
         manifests::Options::new(settings, before.allocations.clone()),
         sender,
     )?;
+    let mut names = Names::new(settings);
     let mut daemon = Daemon::adopt(settings, datapath, before, &links)?;
     info!(node = settings.node_name(), pin_dir = %settings.pin_dir.display(), "started");
 
@@ -75,10 +78,11 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     loop {
         tokio::select! {
             update = updates.recv() => match update {
-                Some(update) => daemon.take_in(update, &links),
+                Some(update) => daemon.take_in(update, &links, &mut names),
                 None => return Err(DaemonError::InputEnded),
             },
             heard = links.next() => daemon.links_changed(&heard?, &links),
+            () = names.changed() => daemon.reporter.touch(),
             () = daemon.due() => daemon.tick(&links),
             _ = sweep.tick() => daemon.sweep(),
             signal = stop.wait() => {
@@ -86,7 +90,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
                 return Ok(());
             }
         }
-        daemon.report();
+        daemon.report(&names);
     }
 }
 
@@ -141,7 +145,7 @@ impl<'s> Daemon<'s> {
     }
 
     /// Follows the input.
-    fn take_in(&mut self, mut update: Update, links: &Links) {
+    fn take_in(&mut self, mut update: Update, links: &Links, names: &mut Names) {
         let mut changes = std::mem::take(&mut update.changes);
         for change in &changes {
             self.reporter.follow(change);
@@ -151,6 +155,7 @@ impl<'s> Daemon<'s> {
         self.said = update;
         changes.insert(0, self.node_change(links));
         self.configure(links);
+        let touched = names.touched(self.reconciler.planner().world(), &changes);
         let now = self.now();
         if became_complete {
             self.reconciler.complete(CompleteList(changes), now);
@@ -158,6 +163,7 @@ impl<'s> Daemon<'s> {
         } else {
             self.reconciler.apply(changes, now);
         }
+        names.follow(self.reconciler.planner().world(), &touched, self.complete);
         self.end_stale();
         self.reporter.touch();
     }
@@ -256,11 +262,12 @@ impl<'s> Daemon<'s> {
     }
 
     /// Writes the state file if something is new and it was not just written.
-    fn report(&mut self) {
+    fn report(&mut self, names: &Names) {
         let mut problems = self.said.problems.clone();
         if self.reporter.is_due() {
             problems.extend(self.reconciler.problems());
             problems.extend(self.attach_problems.iter().cloned());
+            problems.extend(names.problems());
             self.reporter.write(problems, &self.said);
         }
     }
