@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_common::Ip4;
 use lb_common::layout::Link;
 use lb_tests::install::{Install, SmallNode};
 use lb_tests::need;
 use lb_userspace::dataplane::kernel::KernelTables;
-use lb_userspace::loader::Datapath;
+use lb_userspace::loader::{Datapath, uninstall};
 use lb_userspace::netlink::{Effect, Facts, Monitor, Netlink, News};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -145,5 +145,37 @@ fn links_that_changed_meanwhile_are_found_at_the_start() -> Result<()> {
         let links: Vec<u32> = links.into_iter().map(|(index, _)| index).collect();
         assert_eq!(links, [2, 9]);
         Ok(())
+    })
+}
+
+#[test]
+fn links_without_ethernet_header_get_programs_of_their_own() -> Result<()> {
+    need::root();
+    let install = Install::new("bare")?;
+    let node = SmallNode::new()?;
+    node.netns().run(|| {
+        node.netns().ip("tuntap add name tun0 mode tun\n\
+             address add 198.51.100.1/24 dev tun0\n\
+             link set tun0 up")?;
+        drop(install.run()?);
+        let facts = Facts::ask(&mut Netlink::connect()?)?;
+        let tun = facts.links.iter().find(|(_, link)| link.name == "tun0");
+        let (index, _) = tun.context("the kernel tells of tun0")?;
+        let attached = install.attached()?;
+        let program = |pin: String| {
+            let found = attached.iter().find(|(name, ..)| *name == pin);
+            found.map(|(_, _, program)| *program)
+        };
+        for (direction, name) in [("in", "tc_uplink_in"), ("out", "tc_uplink_out")] {
+            let bare = program(format!("tcx-{direction}-{index}-tun0"));
+            let ethernet = program(format!("tcx-{direction}-2-eth0"));
+            assert!(bare.is_some() && ethernet.is_some(), "{attached:?}");
+            assert_ne!(bare, ethernet, "{direction}");
+            let pinned = install.pinned("programs")?;
+            assert!(pinned.contains(&format!("{name}-bare")), "{pinned:?}");
+        }
+        let traces = install.traces()?;
+        uninstall(install.pins())?;
+        traces.are_gone()
     })
 }
