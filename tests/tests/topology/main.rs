@@ -5,3 +5,4 @@ mod addresses;
 mod cluster_ip;
 mod life;
 mod matrix;
+mod others;
