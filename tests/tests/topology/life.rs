@@ -34,6 +34,13 @@ struct Clients {
 impl Clients {
     fn start(cluster: &Cluster) -> Result<Self> {
         let pod = cluster.here().pod_at(5, "client")?;
+        // The programs come to a new link some milliseconds after it; a SYN lost meanwhile is not
+        // what these tests are about.
+        let first = Dial::new(Transport::Tcp, kubia().port(Family::V4, 80));
+        let first = first.within(Duration::from_millis(50));
+        wait::until("the new pod is served", Duration::from_secs(1), || {
+            Ok(first.ask(&pod).is_ok())
+        })?;
         let streams = (1..=STREAMS).map(|seed| {
             let family = Family::ALL[(seed % 2) as usize];
             Stream::start(&pod, kubia().port(family, 80), seed)
