@@ -25,7 +25,7 @@ const FAIL: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const EPERM: i32 = 1;
 
-/// connect(2): TCP, and UDP where that was asked for.
+/// connect(2): TCP and UDP.
 #[inline(always)]
 pub(crate) fn connect4(call: Call) -> i32 {
     if is_served_by_connect(&call) {
@@ -83,13 +83,11 @@ pub(crate) fn name6(call: Call) -> i32 {
     PROCEED
 }
 
+/// UDP too: without it the node's own resolver, whose sockets are connected, would not reach a
+/// cluster DNS.
 #[inline(always)]
 fn is_served_by_connect(call: &Call) -> bool {
-    match call.protocol() {
-        TCP => true,
-        UDP => globals::SOCKET_CONNECTED_UDP.load() != 0,
-        _ => false,
-    }
+    matches!(call.protocol(), TCP | UDP)
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! What does `lb run` do, in which order? It wires input, plan, dataplane and links together.
 //!
-//! Start: load, adopt what is pinned, wait for the input's first complete list, reconcile, attach.
+//! Start: load, adopt what is pinned, wait for the input's first list, reconcile, attach; what was
+//! adopted and is not wanted goes once a list was complete.
 //! Stop: forwarding goes on.
 
 mod error;
@@ -102,7 +103,9 @@ struct Daemon<'s> {
     reconciler: Reconciler<KernelTables>,
     /// What the input said last, without its changes.
     said: Update,
-    /// Whether the input has been read completely, so that programs may be attached.
+    /// Whether the input has said anything, so that there is something to attach programs for.
+    heard: bool,
+    /// Whether the input has been read completely, so that what it does not name may go.
     complete: bool,
     attach_at: Option<Instant>,
     attach_problems: Vec<Problem>,
@@ -129,6 +132,7 @@ impl<'s> Daemon<'s> {
             reconciler: Reconciler::adopt(KernelTables::open(&settings.pin_dir)?, base, 0)?,
             datapath,
             said: Update::default(),
+            heard: false,
             complete: false,
             attach_at: None,
             attach_problems: Vec::new(),
@@ -159,9 +163,12 @@ impl<'s> Daemon<'s> {
         let now = self.now();
         if became_complete {
             self.reconciler.complete(CompleteList(changes), now);
-            self.attach(links);
         } else {
             self.reconciler.apply(changes, now);
+        }
+        if !self.heard {
+            self.heard = true;
+            self.attach(links);
         }
         names.follow(self.reconciler.planner().world(), &touched, self.complete);
         self.end_stale();
@@ -180,7 +187,7 @@ impl<'s> Daemon<'s> {
         let change = self.node_change(links);
         let now = self.now();
         self.reconciler.apply(vec![change], now);
-        if self.complete {
+        if self.heard {
             self.attach(links);
         }
         self.end_stale();

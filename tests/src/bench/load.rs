@@ -38,8 +38,7 @@ impl Objects {
         let checksum_ipv6 = Features::probe().checksum_ipv6;
         let mut ours = EbpfLoader::new();
         ours.override_global("CHECKSUM_IPV6", &checksum_ipv6, true)
-            .override_global("NODE_COOKIE", &node_cookie, true)
-            .override_global("SOCKET_CONNECTED_UDP", &1_u32, true);
+            .override_global("NODE_COOKIE", &node_cookie, true);
         let mut floors = EbpfLoader::new();
         floors.override_global("CHECKSUM_IPV6", &checksum_ipv6, true);
         Ok(Self {
