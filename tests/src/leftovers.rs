@@ -4,9 +4,12 @@
 //! Namespaces are not among it, see [`crate::netns`].
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -36,7 +39,7 @@ impl Leftover {
     fn remove(&self) {
         let outcome = match self {
             Self::Directory(path) => fs::remove_dir_all(path),
-            Self::Cgroup(path) => fs::remove_dir(path),
+            Self::Cgroup(path) => remove_cgroup(path),
             Self::Process(pid) => {
                 let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).map_err(Into::into)
@@ -48,6 +51,19 @@ impl Leftover {
     }
 }
 
+/// Its processes have been ended by now, and are gone a moment later.
+fn remove_cgroup(path: &Path) -> io::Result<()> {
+    let mut tries = 0..50;
+    loop {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && tries.next().is_some() => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
+    }
+}
+
 fn leftovers() -> MutexGuard<'static, Vec<Leftover>> {
     LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -55,7 +71,7 @@ fn leftovers() -> MutexGuard<'static, Vec<Leftover>> {
 fn note(leftover: Leftover) {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| match Signals::new([SIGINT, SIGTERM]) {
-        Ok(signals) => drop(std::thread::spawn(move || remove_all_on(signals))),
+        Ok(signals) => drop(thread::spawn(move || remove_all_on(signals))),
         Err(error) => eprintln!("Ctrl-C will leave pins behind: {error}"),
     });
     leftovers().push(leftover);

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::leftovers::{self, Guard};
 use crate::netns::Netns;
 use crate::program;
 
@@ -22,6 +23,7 @@ use crate::program;
 #[derive(Debug)]
 pub struct Sockets {
     child: Child,
+    guard: Option<Guard>,
     stream: Mutex<Option<UnixStream>>,
 }
 
@@ -38,6 +40,7 @@ impl Sockets {
             .stdin(Stdio::from(OwnedFd::from(theirs)));
         let child = netns.run(|| command.spawn().context("starting lb-peer"))?;
         Ok(Self {
+            guard: Some(leftovers::process(child.id())),
             child,
             stream: Mutex::new(Some(ours)),
         })
@@ -71,6 +74,9 @@ impl Drop for Sockets {
         );
         if let Err(error) = self.child.wait() {
             eprintln!("lb-peer: {error}");
+        }
+        if let Some(guard) = self.guard.take() {
+            guard.release();
         }
     }
 }

@@ -153,7 +153,7 @@ fn connections_spread_evenly_over_three_and_over_seven_pods() {
             for family in Family::ALL {
                 let sources: Vec<_> = sources.iter().map(|source| source.of(family)).collect();
                 let dial = Dial::new(Transport::Tcp, vip.port(family, 80));
-                let by = spread(cluster.outside(), &sources, dial, CONNECTIONS / 2)?;
+                let by = spread(cluster.outside(), &sources, dial, CONNECTIONS)?;
                 let counts: Vec<_> = by.values().copied().collect();
                 ensure!(
                     counts.len() == count && stats::is_even(&counts),
