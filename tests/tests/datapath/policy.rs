@@ -1,7 +1,8 @@
-//! Who may be served by whom: traffic policies and source ranges.
+//! Who may be served by whom: traffic policies, source ranges, take-over, host-network backends.
 
 use lb_common::layout::{
-    FLOW_OUTSIDE, FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, POOL_DROP, POOL_LOCAL,
+    CONFIG_TAKEOVER, FLOW_OUTSIDE, FRONTEND_LOAD_BALANCER, FRONTEND_NODE_PORT, POOL_DROP,
+    POOL_LOCAL,
 };
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, Service};
 
@@ -92,5 +93,51 @@ fn source_ranges_admit_only_whom_they_contain() {
                 ..row("not contained", service(others))
             },
         ]
+    });
+}
+
+/// While flows from before us still arrive, a TCP packet that has none is theirs; a new one is ours.
+#[test]
+fn during_take_over_tcp_without_flow_passes() {
+    check(|case| {
+        if !case.is_tcp() {
+            return Vec::new();
+        }
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)]);
+        let mut fixture = Fixture::new().with(&service);
+        fixture.tables.config.flags = CONFIG_TAKEOVER;
+        let later = case.later(client, vip);
+        let mut other = client;
+        other.set_port(40_001);
+        let begun = Fate::Becomes(case.first(other, server));
+        vec![Row {
+            steps: vec![
+                (At::FromPod(CLIENT), later, Fate::Untouched),
+                (At::FromPod(CLIENT), case.first(other, vip), begun),
+            ],
+            flows: vec![case.flow(other, server, 0)],
+            ..row("take-over", fixture)
+        }]
+    });
+}
+
+/// A backend in the node's own network: the stack takes the packet, and the reply leaves as the
+/// frontend's.
+#[test]
+fn a_host_network_backend_keeps_the_clients_address() {
+    check(|case| {
+        let (client, vip, server) = (case.outside(), case.vip(), case.node(8080));
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::on_host(server)]);
+        let begun = Fate::Becomes(case.first(client, server));
+        let answered = Fate::Becomes(case.reply(vip, client));
+        vec![Row {
+            steps: vec![
+                (At::FromUplink, case.first(client, vip), begun),
+                (At::ToUplink, case.reply(server, client), answered),
+            ],
+            flows: vec![case.flow(client, server, FLOW_OUTSIDE)],
+            ..row("host network", Fixture::new().with(&service))
+        }]
     });
 }
