@@ -50,10 +50,7 @@ pub enum CliError {
     /// The process cannot have threads.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),
-    /// The kernel does not tell of links.
-    #[error("netlink: {0}: run in the host's network namespace")]
-    Netlink(#[source] io::Error),
-    /// Something of ours cannot be removed.
+    /// The machine cannot be looked at, or something of ours cannot be removed.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Something cannot be printed.

@@ -59,7 +59,7 @@ pub(super) fn wanted(options: &Options) -> Result<Option<Cgroup>, LoadError> {
 
 /// Where the root of cgroup2 is mounted.
 #[must_use]
-pub fn root() -> Option<PathBuf> {
+pub(super) fn root() -> Option<PathBuf> {
     root_in(&fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 

@@ -26,7 +26,6 @@ use std::path::PathBuf;
 use lb_common::drops::Hook;
 use lb_common::layout;
 
-pub use cgroup::root as cgroup_root;
 pub use clock::Clock;
 pub use error::LoadError;
 pub use pins::Pins;

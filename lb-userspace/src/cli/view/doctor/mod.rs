@@ -7,10 +7,11 @@ use lb_common::drops::Hook;
 use serde::Serialize;
 
 use super::{Column, Record, column};
-use crate::loader::features::{Feature, Features, NETNS_COOKIE, OLDEST, SET_RETVAL, TCX};
+use crate::loader::features::{Feature, NETNS_COOKIE, OLDEST, SET_RETVAL, TCX};
+use crate::loader::probe::{Occupant, Place, Probe};
 use crate::loader::roles::{Patterns, Role, roles};
 use crate::model::ObjectName;
-use crate::netlink::Facts as Links;
+use crate::netlink::filters::Direction;
 use crate::settings::{Settings, SocketScope};
 
 /// What the machine is like.
@@ -18,24 +19,8 @@ use crate::settings::{Settings, SocketScope};
 pub struct Machine {
     /// Why there are no kernel programs in this binary, if so.
     pub object_missing: Option<String>,
-    /// Major and minor number of the kernel.
-    pub kernel: (u8, u8),
-    /// What it can do.
-    pub features: Features,
-    /// It describes its own types.
-    pub btf: bool,
-    /// Effective capabilities, as a bit set.
-    pub capabilities: u64,
-    /// The pin directory is on bpffs.
-    pub bpffs: bool,
-    /// Where cgroup2 is mounted.
-    pub cgroup: Option<String>,
-    /// Sysctls that are not as they should be, with the value that they should have.
-    pub sysctls: Vec<(&'static str, &'static str)>,
-    /// Links, addresses and routes.
-    pub links: Links,
-    /// Programs of others at links: name of the link, direction, how many.
-    pub foreign: Vec<(String, &'static str, usize)>,
+    /// What the loader sees of it.
+    pub probe: Probe,
 }
 
 /// One thing that was looked at.
@@ -65,6 +50,19 @@ pub enum Verdict {
     Bad,
 }
 
+/// Sysctls that have to be on, and what follows if they are not.
+const SYSCTLS_ON: [(&str, &str); 3] = [
+    ("net.ipv4.ip_forward", "packets to pods are not forwarded"),
+    (
+        "net.ipv6.conf.all.forwarding",
+        "IPv6 packets to pods are not forwarded",
+    ),
+    (
+        "net.core.bpf_jit_enable",
+        "programs are interpreted, which is slow",
+    ),
+];
+
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -80,22 +78,57 @@ pub fn doctor(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
         btf(machine),
         bpffs(machine, settings),
     ];
-    findings.extend(machine.sysctls.iter().map(|(name, value)| {
-        bad(
-            "sysctl",
-            format!("{name} is not {value}: packets to pods are not forwarded"),
-            format!("sysctl -w {name}={value}"),
-        )
-    }));
+    findings.extend(sysctls(&machine.probe));
     findings.extend(hooks(machine, settings));
     findings.extend(missing_features(machine, settings));
-    findings.extend(machine.foreign.iter().map(|(link, direction, count)| {
-        note(
-            "foreign",
-            format!("{link} {direction}: {count} programs of others; ours leave packets to them, but for those that they redirect"),
-        )
-    }));
+    findings.extend(
+        machine
+            .probe
+            .occupants
+            .iter()
+            .map(|other| occupant(other, settings)),
+    );
     findings
+}
+
+/// Sysctls that are in the way; those that the kernel lacks are not.
+fn sysctls(probe: &Probe) -> Vec<FindingRecord> {
+    let mut findings = Vec::new();
+    for (name, follows) in SYSCTLS_ON {
+        if probe.sysctls.get(name).is_some_and(|value| value == "0") {
+            findings.push(bad(
+                "sysctl",
+                format!("{name} is 0: {follows}"),
+                format!("sysctl -w {name}=1"),
+            ));
+        }
+    }
+    findings
+}
+
+/// Somebody else's program at a link.
+fn occupant(other: &Occupant, settings: &Settings) -> FindingRecord {
+    let Occupant { link, place, name } = other;
+    match place {
+        Place::Xdp if settings.hooks.contains(&Hook::Xdp) => note(
+            "foreign",
+            format!("{link} has an XDP program of others ({name}): ours serve there by tc"),
+        ),
+        Place::Xdp => note(
+            "foreign",
+            format!("{link} has an XDP program of others ({name}): ours see what it passes"),
+        ),
+        Place::Tcx(direction) | Place::Filter(direction, _) => note(
+            "foreign",
+            format!(
+                "{link} {}: {name} of others; ours leave packets to it, but for those that they redirect",
+                match direction {
+                    Direction::In => "ingress",
+                    Direction::Out => "egress",
+                }
+            ),
+        ),
+    }
 }
 
 fn programs(machine: &Machine) -> FindingRecord {
@@ -106,8 +139,8 @@ fn programs(machine: &Machine) -> FindingRecord {
 }
 
 fn kernel(machine: &Machine) -> FindingRecord {
-    let (major, minor) = machine.kernel;
-    if machine.kernel >= OLDEST {
+    let (major, minor) = machine.probe.kernel;
+    if machine.probe.kernel >= OLDEST {
         good("kernel", format!("{major}.{minor}"))
     } else {
         let (major_needed, minor_needed) = OLDEST;
@@ -120,7 +153,7 @@ fn kernel(machine: &Machine) -> FindingRecord {
 }
 
 fn capabilities(machine: &Machine) -> FindingRecord {
-    let has = |capability: u32| machine.capabilities >> capability & 1 != 0;
+    let has = |capability: u32| machine.probe.capabilities >> capability & 1 != 0;
     let may_load = has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON));
     if may_load && has(CAP_NET_ADMIN) {
         good("capabilities", "may load and attach programs".to_owned())
@@ -134,7 +167,7 @@ fn capabilities(machine: &Machine) -> FindingRecord {
 }
 
 fn btf(machine: &Machine) -> FindingRecord {
-    if machine.btf {
+    if machine.probe.btf {
         good("btf", "/sys/kernel/btf/vmlinux".to_owned())
     } else {
         note(
@@ -147,7 +180,7 @@ fn btf(machine: &Machine) -> FindingRecord {
 
 fn bpffs(machine: &Machine, settings: &Settings) -> FindingRecord {
     let dir = settings.pin_dir.display();
-    if machine.bpffs {
+    if machine.probe.bpffs {
         good("bpffs", dir.to_string())
     } else {
         bad(
@@ -164,10 +197,10 @@ fn hooks(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
         uplinks: settings.uplink.clone(),
         pod_links: settings.pod_link.clone(),
     };
-    let found = roles(&machine.links, &patterns, &primary(machine, settings));
+    let found = roles(&machine.probe.links, &patterns, &primary(machine, settings));
     let of = |role| -> Vec<&str> {
         let indices = found.iter().filter(|(_, is)| **is == role);
-        let links = indices.filter_map(|(index, _)| machine.links.links.get(index));
+        let links = indices.filter_map(|(index, _)| machine.probe.links.links.get(index));
         links.map(|link| link.name.as_str()).collect()
     };
     let has = |hook| settings.hooks.contains(&hook);
@@ -203,7 +236,7 @@ fn primary(machine: &Machine, settings: &Settings) -> BTreeSet<IpAddr> {
     if !settings.node_address.is_empty() {
         return settings.node_address.iter().copied().collect();
     }
-    let links = &machine.links;
+    let links = &machine.probe.links;
     let leading_out = links
         .default_routes
         .iter()
@@ -233,7 +266,10 @@ fn sockets(machine: &Machine, settings: &Settings) -> FindingRecord {
         .map(|dir| dir.display().to_string());
     match (
         settings.socket_scope(),
-        cgroup.or_else(|| machine.cgroup.clone()),
+        cgroup.or_else(|| {
+            let root = machine.probe.cgroup.as_ref();
+            root.map(|dir| dir.display().to_string())
+        }),
     ) {
         (SocketScope::Off, _) => note(
             "socket",
@@ -259,11 +295,11 @@ fn sockets(machine: &Machine, settings: &Settings) -> FindingRecord {
 fn missing_features(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
     let is_socket = settings.socket_scope() != SocketScope::Off;
     let features: [(Feature, bool); 3] = [
-        (TCX, machine.features.tcx),
-        (SET_RETVAL, machine.features.set_retval || !is_socket),
+        (TCX, machine.probe.features.tcx),
+        (SET_RETVAL, machine.probe.features.set_retval || !is_socket),
         (
             NETNS_COOKIE,
-            machine.kernel >= NETNS_COOKIE.since || !is_socket,
+            machine.probe.kernel >= NETNS_COOKIE.since || !is_socket,
         ),
     ];
     let missing = features.into_iter().filter(|(_, there)| !there);

@@ -5,7 +5,10 @@ use clap::Parser;
 use super::*;
 use crate::cli::golden;
 use crate::cli::print::aligned;
+use crate::loader::features::Features;
+use crate::netlink::Facts as Links;
 use crate::netlink::facts::{Address, Link};
+use crate::netlink::filters::Direction;
 
 #[derive(Parser, Debug)]
 struct Flags {
@@ -34,8 +37,7 @@ fn machine() -> Machine {
         peer_elsewhere: true,
         ..Link::default()
     };
-    Machine {
-        object_missing: None,
+    let probe = Probe {
         kernel: (6, 12),
         features: Features {
             tcx: true,
@@ -45,13 +47,17 @@ fn machine() -> Machine {
         btf: true,
         capabilities: u64::MAX,
         bpffs: true,
-        cgroup: Some("/sys/fs/cgroup".to_owned()),
-        sysctls: Vec::new(),
+        cgroup: Some("/sys/fs/cgroup".into()),
+        sysctls: [].into(),
         links: Links {
             links: [(2, uplink), (3, pod)].into(),
             default_routes: [2].into(),
         },
-        foreign: Vec::new(),
+        occupants: Vec::new(),
+    };
+    Machine {
+        object_missing: None,
+        probe,
     }
 }
 
@@ -91,15 +97,21 @@ fn a_machine_on_which_nothing_works() {
     let findings = examine(
         &Machine {
             object_missing: Some("this `lb` holds no kernel programs".to_owned()),
-            kernel: (4, 19),
-            features: Features::default(),
-            btf: false,
-            capabilities: 0,
-            bpffs: false,
-            cgroup: None,
-            sysctls: vec![("net.ipv4.ip_forward", "1")],
-            links: Links::default(),
-            foreign: vec![("eth0".to_owned(), "ingress", 2)],
+            probe: Probe {
+                kernel: (4, 19),
+                features: Features::default(),
+                btf: false,
+                capabilities: 0,
+                bpffs: false,
+                cgroup: None,
+                sysctls: [("net.ipv4.ip_forward".to_owned(), "0".to_owned())].into(),
+                links: Links::default(),
+                occupants: vec![Occupant {
+                    link: "eth0".to_owned(),
+                    place: Place::Tcx(Direction::In),
+                    name: "policy".to_owned(),
+                }],
+            },
         },
         &[],
     );
@@ -113,11 +125,9 @@ fn a_machine_on_which_nothing_works() {
 
 #[test]
 fn an_old_kernel_is_told_what_is_done_instead() {
-    let old = Machine {
-        kernel: (5, 10),
-        features: Features::default(),
-        ..machine()
-    };
+    let mut old = machine();
+    old.probe.kernel = (5, 10);
+    old.probe.features = Features::default();
     assert_eq!(verdicts(&examine(&old, &[]), Verdict::Note), ["kernel"; 3]);
     assert_eq!(
         verdicts(&examine(&old, &["--socket=off"]), Verdict::Note),
