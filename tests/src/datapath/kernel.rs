@@ -1,6 +1,6 @@
 //! How do the programs get into the kernel for a test, and how is one run over a packet?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{Program, ProgramError, TestRun as _, XdpMode};
@@ -8,6 +8,7 @@ use aya::{Ebpf, EbpfLoader, TestRunOptions};
 use lb_common::addr::Family;
 use lb_common::drops::Hook;
 use lb_common::layout::{Flow, FlowKey, Link};
+use lb_userspace::dataplane::kernel::KernelTables;
 use lb_userspace::tables::Tables;
 
 use super::maps::{self, Drops};
@@ -185,6 +186,18 @@ impl Kernel {
             code: Code::of(hook, code)?,
             bytes,
         })
+    }
+
+    /// The maps as the daemon writes them, while programs run here; they are pinned in `pins`.
+    ///
+    /// # Errors
+    /// They cannot be pinned or opened.
+    pub fn pin(&self, pins: &Path) -> Result<KernelTables> {
+        for (name, map) in self.bpf.maps().filter(|(name, _)| !name.starts_with('.')) {
+            map.pin(pins.join(name))
+                .with_context(|| format!("pinning map {name}"))?;
+        }
+        Ok(KernelTables::open(pins)?)
     }
 
     /// The flow entries, in no order.
