@@ -81,7 +81,7 @@ fn keep_changing(mut reconciler: Reconciler<KernelTables>, stop: &AtomicBool) ->
     let mut changes = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         let now = u64::try_from(start.elapsed().as_millis())?;
-        reconciler.apply(vec![endpoints((changes % 2 == 0).into())], now);
+        reconciler.apply(vec![endpoints(changes.is_multiple_of(2).into())], now);
         reconciler.tick(now);
         changes += 1;
         let problems = reconciler.problems();
