@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_tests::app::App;
+use lb_tests::foreign::{Foreign, Kind, TC_DROP, TC_NEXT};
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Manifests, Service};
 use lb_tests::peer::{Dial, Failure, Transport};
 use lb_tests::topology::{Cluster, Family, Pair, Place, UPLINK, on};
+use lb_userspace::bpf::{Attachment, Link, Place as Order};
 
 fn kubia() -> Pair {
     Pair::new("10.43.165.39", "fd00:10:43::a539")
@@ -93,6 +95,46 @@ fn filters_of_others_see_plain_pods_and_have_their_say() {
             "the filter of others has gone:\n{left}"
         );
         Ok(())
+    });
+}
+
+/// The same at tcx, before ours and behind: a program that passes changes nothing, and what one
+/// drops stays dropped.
+#[test]
+fn programs_of_others_at_tcx_have_their_say() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod_at(cluster.here(), 10, "kubia")?;
+        let client = cluster.here().pod_at(20, "client")?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc")?;
+        let dial = || ask(&client, kubia().port(Family::V4, 80));
+        let node = cluster.here().place().netns();
+        let attach = |verdict, hook, order| {
+            node.run(move || {
+                let link = nix::net::if_::if_nametoindex("cali20")?;
+                let foreign = Foreign::new(Kind::Tc, verdict)?;
+                Ok(Link::at_network_link(foreign.fd(), link, hook, order)?)
+            })
+        };
+        for hook in [Attachment::TcxIngress, Attachment::TcxEgress] {
+            for order in [Order::First, Order::Last] {
+                let passing = attach(TC_NEXT, hook, order)?;
+                ensure!(
+                    dial() == Ok("kubia".to_owned()),
+                    "{hook:?} {order:?}, passing"
+                );
+                drop(passing);
+                let dropping = attach(TC_DROP, hook, order)?;
+                ensure!(
+                    dial() == Err(Failure::TimedOut),
+                    "{hook:?} {order:?}, dropping: bypassed"
+                );
+                drop(dropping);
+                ensure!(dial() == Ok("kubia".to_owned()), "{hook:?} {order:?}, gone");
+            }
+        }
+        lb.uninstall()
     });
 }
 
