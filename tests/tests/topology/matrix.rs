@@ -274,17 +274,24 @@ fn ensure_all_well(matrix: &Matrix) -> Result<()> {
     Ok(())
 }
 
+fn ensure_well_with_all_hooks(make: fn() -> Result<Cluster>) -> Result<()> {
+    for hooks in HOOKS {
+        ensure_all_well(&run(make, hooks)).with_context(|| format!("--hooks {hooks}"))?;
+    }
+    Ok(())
+}
+
 #[test]
 fn the_matrix_is_well_over_a_bridge_that_netfilter_sees() -> Result<()> {
-    ensure_all_well(&run(|| Cluster::bridge(true), "tc,socket"))
+    ensure_well_with_all_hooks(|| Cluster::bridge(true))
 }
 
 #[test]
 fn the_matrix_is_well_over_a_bridge_that_netfilter_does_not_see() -> Result<()> {
-    ensure_all_well(&run(|| Cluster::bridge(false), "tc,socket"))
+    ensure_well_with_all_hooks(|| Cluster::bridge(false))
 }
 
 #[test]
 fn the_matrix_is_well_over_an_overlay() -> Result<()> {
-    ensure_all_well(&run(Cluster::overlay, "tc,socket"))
+    ensure_well_with_all_hooks(Cluster::overlay)
 }
