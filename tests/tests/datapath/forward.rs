@@ -288,6 +288,9 @@ fn a_client_uses_its_ports_again_after_the_connection_ended() {
         if !case.is_tcp() {
             return Vec::new();
         }
+        // With affinity, so that it shows which flow was decided about: the first was not.
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)])
+            .with_affinity(10_800);
         let syn = Packet::tcp(client, vip, SYN);
         let fin = Packet::tcp(client, vip, FIN | lb_tests::packet::ACK);
         vec![Row {
@@ -308,11 +311,8 @@ fn a_client_uses_its_ports_again_after_the_connection_ended() {
                     Fate::Becomes(syn.between(client, server)),
                 ),
             ],
-            flows: vec![case.flow(client, server, 0)],
-            ..row(
-                "the same ports begin anew",
-                kubia(case, Endpoint::here(server)),
-            )
+            flows: vec![case.flow(client, server, FLOW_AFFINITY)],
+            ..row("the same ports begin anew", Fixture::new().with(&service))
         }]
     });
 }
