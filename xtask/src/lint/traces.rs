@@ -4,14 +4,7 @@
 use super::{Finding, SourceFile};
 
 /// Beginnings of paths that exist on one machine only.
-const PRIVATE_PATHS: &[&str] = &[
-    "/builds/",
-    "/home/",
-    "/root/",
-    "/Users/",
-    "/work/",
-    "/workspace/",
-];
+const PRIVATE_PATHS: &[&str] = &["/builds/", "/home/", "/root/", "/Users/", "/workspace/"];
 
 /// Words of the addresses under which organizations mirror registries.
 const MIRRORS: &[&str] = &["artifactory", "jfrog", "nexus-repository", "verdaccio"];
