@@ -44,7 +44,7 @@ pub const TCX: Feature = Feature {
 pub const SET_RETVAL: Feature = Feature {
     name: "bpf_set_retval",
     since: (5, 18),
-    without: "refused connections of the node itself are answered by a packet instead of an error",
+    without: "connections of the node itself that should be refused time out",
 };
 
 /// `SO_NETNS_COOKIE`.
