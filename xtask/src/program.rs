@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
-use crate::{build, digest, paths::Profile, process};
+use crate::{build, digest, paths::Profile, process, setup};
 
 /// Tells a test, the demo or the bench which `lb` and which object to use.
 pub(crate) fn point_to_products(command: &mut Command, root: &Path, profile: Profile) {
@@ -14,8 +14,9 @@ pub(crate) fn point_to_products(command: &mut Command, root: &Path, profile: Pro
     );
 }
 
-/// Builds everything and runs that program of `lb-tests` to its end.
+/// Installs what is missing, builds everything and runs that program of `lb-tests` to its end.
 pub(crate) fn run(root: &Path, name: &str, arguments: &[OsString]) -> Result<()> {
+    setup::ensure(root)?;
     let profile = Profile::Release;
     build::everything(root, profile)?;
     let program = profile.binary(root, name);

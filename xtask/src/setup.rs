@@ -46,43 +46,56 @@ enum Step {
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    let consent = if arguments.yes || machine::is_ci() {
+        Consent::Given
+    } else {
+        Consent::Needed
+    };
+    if !complete(root, consent)? {
+        println!("Everything is here: nothing to install.");
+    }
+    Ok(())
+}
+
+/// Makes sure that a command has all it needs. It was called to do its work, so where nobody can be asked it installs.
+pub(crate) fn ensure(root: &Path) -> Result<()> {
+    let consent = if machine::is_ci() || !io::stdin().is_terminal() {
+        Consent::Given
+    } else {
+        Consent::Needed
+    };
+    complete(root, consent).map(drop)
+}
+
+/// Whether somebody has to say yes before anything is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Consent {
+    Given,
+    Needed,
+}
+
+/// Installs what is missing and says whether anything was.
+fn complete(root: &Path, consent: Consent) -> Result<bool> {
     let machine = Machine::look(root)?;
     let steps = plan(&machine);
     if steps.is_empty() {
-        println!("Everything is here: nothing to install.");
-        return Ok(());
+        return Ok(false);
     }
     if !machine.is_debian {
         print_for_other_systems(&machine);
-        bail!("`setup` installs on Debian only: see above what is missing");
+        bail!("only on Debian can this be installed for you: see above what is missing");
     }
     print_steps(root, &steps)?;
     ensure!(
         machine.is_root,
-        "only root can install packages: run the commands above, or `setup` as root"
+        "only root can install packages: run the commands above, or this one as root"
     );
-    if !(arguments.yes || machine::is_ci() || confirmed()?) {
-        bail!("nothing was installed");
-    }
-    install(root)
-}
-
-/// Makes sure that the tests have all they need: in CI by installing it, elsewhere by saying so.
-pub(crate) fn ensure(root: &Path) -> Result<()> {
-    let machine = Machine::look(root)?;
-    let steps = plan(&machine);
-    if steps.is_empty() {
-        return Ok(());
-    }
-    if machine::is_ci() && machine.is_root && machine.is_debian {
-        print_steps(root, &steps)?;
-        return install(root);
-    }
-    let missing: Vec<_> = steps.iter().map(ToString::to_string).collect();
-    bail!(
-        "missing here: {}: run `cargo xtask setup`",
-        missing.join("; ")
+    ensure!(
+        consent == Consent::Given || confirmed()?,
+        "nothing was installed"
     );
+    install(root)?;
+    Ok(true)
 }
 
 /// What a Debian machine in this state needs, in order.
