@@ -4,6 +4,7 @@
 
 use crate::addr::Family;
 use crate::drops::DropReason;
+use crate::hash::Draw;
 use crate::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
     BACKEND_LOCAL, Backend, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_MAGLEV,
@@ -126,7 +127,7 @@ pub enum Decision<'t, A> {
 pub fn decide<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     request: &Request<'_, A>,
-    draw: u32,
+    draw: impl Draw<A>,
 ) -> Decision<'t, A> {
     let info = match find(tables, request.flow) {
         Ok(Some(info)) => info,
@@ -141,12 +142,14 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
     if info.flags & FRONTEND_SOURCE_RANGES != 0 && !tables.admits(info.service_port, source) {
         return Decision::Drop(DropReason::SourceRange);
     }
-    if !request.begins && info.flags & FRONTEND_MAGLEV == 0 {
-        return if tables.flags() & CONFIG_TAKEOVER != 0 {
-            Decision::Pass
-        } else {
-            Decision::Refuse(DropReason::NoFlow)
-        };
+    if !request.begins {
+        if tables.flags() & CONFIG_TAKEOVER != 0 {
+            return Decision::Pass;
+        }
+        // Another node may have had the flow until now: it chose as this one does.
+        if info.flags & FRONTEND_MAGLEV == 0 {
+            return Decision::Refuse(DropReason::NoFlow);
+        }
     }
     let outside = source_class(tables, source, request.arrival) == SourceClass::Outside;
     let pool = if outside { &info.outside } else { &info.inside };
@@ -263,7 +266,7 @@ fn choose<A: Family, T: Tables<A>>(
     info: &FrontendInfo<A>,
     pool: &Pool,
     source: &A,
-    draw: u32,
+    draw: impl Draw<A>,
 ) -> Option<(u32, bool)> {
     if info.affinity_seconds != 0 {
         let key = AffinityKey {
@@ -279,7 +282,7 @@ fn choose<A: Family, T: Tables<A>>(
             return Some((affinity.backend, true));
         }
     }
-    let slot = pool.first.wrapping_add(draw % pool.count);
+    let slot = pool.first.wrapping_add(draw.draw(info) % pool.count);
     Some((tables.slot(slot)?, false))
 }
 

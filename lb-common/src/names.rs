@@ -17,5 +17,8 @@ pub const PIN_DIR: &str = named!("/sys/fs/bpf/", "");
 /// Where the state file lives unless `--state-dir` says otherwise.
 pub const STATE_DIR: &str = named!("/run/", "");
 
+/// What the name of every annotation of ours starts with.
+pub const ANNOTATION_PREFIX: &str = named!("", "/");
+
 /// What every metric's name starts with.
 pub const METRIC_PREFIX: &str = named!("", "_");

@@ -4,7 +4,7 @@ use lb_common::{
     addr::{Family, Ip4, Ip6},
     decide::{Arrival, Decision, Request, TCP, decide},
     drops::DropReason,
-    hash,
+    hash::{self, ByFlow},
     layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow},
     tcp,
 };
@@ -144,7 +144,11 @@ fn begin<A: Wire + Maps, P: Packet>(
         begins,
     };
     let draw = hash::draw(&headers.flow, live.config().hash_key);
-    let forward = match decide(&live, &request, draw) {
+    let by_flow = ByFlow {
+        flow: &headers.flow,
+        own: draw,
+    };
+    let forward = match decide(&live, &request, by_flow) {
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
         Decision::Refuse(reason) => return refuse(packet, headers, live.config().hz, reason),

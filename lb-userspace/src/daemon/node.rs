@@ -51,6 +51,7 @@ pub(crate) fn node(
         pod_cidrs: first_of([&settings.cluster_cidr, &object.pod_cidrs]),
         service_cidrs: service_cidrs.to_vec(),
         masquerade_all: settings.masquerade_all,
+        algorithm: settings.algorithm,
     }
 }
 

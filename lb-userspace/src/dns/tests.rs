@@ -108,6 +108,7 @@ fn endpoint(address: &str, ready: bool, hostname: Option<&str>) -> Endpoint {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: None,
+        weight: 1,
     }
 }
 

@@ -21,10 +21,10 @@ use std::net::SocketAddr;
 
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::decide::{self, Arrival, Decision, Forward, Request, SourceClass};
-use lb_common::hash;
+use lb_common::hash::{self, ByFlow};
 use lb_common::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_LOCAL, BACKEND_TERMINATING, FLOW_HAIRPIN,
-    FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, FrontendInfo,
+    FLOW_REPLY, FLOW_SNAT, FRONTEND_MAGLEV, Flow, FlowKey, FrontendInfo,
 };
 
 pub use answer::{Answer, Candidate, Frontend, Reason, ServedPort, Step, Verdict};
@@ -143,14 +143,12 @@ fn answer<A: PerFamily>(
         begins: true,
     };
     let class = decide::source_class(&view, &flow.source, request.arrival);
-    // The node's own sockets draw at random, and another node's key is its own.
-    let draw = (traffic.is_some() && class != SourceClass::Node)
-        .then_some(question.source_port)
-        .flatten()
-        .map(|_| hash::draw(flow, tables.config.hash_key));
-
+    let by_flow = ByFlow {
+        flow,
+        own: hash::draw(flow, tables.config.hash_key),
+    };
     let recorder = Recorder::new(&view);
-    let decision = decide::decide(&recorder, &request, draw.unwrap_or_default());
+    let decision = decide::decide(&recorder, &request, by_flow);
     let mut answer = Answer::of_decision(question, class, &decision);
     let chosen = match decision {
         Decision::Forward(forward) => Some((place(&forward), forward.by_affinity)),
@@ -161,12 +159,19 @@ fn answer<A: PerFamily>(
         Lookup::Info(_, info) => info.filter(|info| info.key.address == flow.destination),
         _ => None,
     });
+    // The node's own sockets draw at random, and another node's key is its own; but all nodes agree
+    // about Maglev frontends.
+    let is_agreed =
+        info.is_some_and(|info| info.flags & FRONTEND_MAGLEV != 0 && info.affinity_seconds == 0);
+    let is_known = (traffic.is_some() || is_agreed)
+        && class != SourceClass::Node
+        && question.source_port.is_some();
     answer.served = served_port(&lookups).and_then(|id| names::served_port(tables, id));
     answer.frontend = info.as_ref().map(Frontend::of_info);
     answer.candidates = candidates(&view, &request);
     answer.backend = match (answer.candidates.as_slice(), chosen) {
         ([only], _) => Some(only.address),
-        (_, Some((place, by_affinity))) if by_affinity || draw.is_some() => Some(place),
+        (_, Some((place, by_affinity))) if by_affinity || is_known => Some(place),
         _ => None,
     };
     let narrator = steps::Narrator {

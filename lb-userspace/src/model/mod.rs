@@ -69,6 +69,23 @@ pub struct Service {
     pub affinity_seconds: Option<u32>,
     /// `spec.healthCheckNodePort`.
     pub health_check_node_port: Option<u16>,
+    /// Annotation `lb/algorithm`; none = the node's default.
+    pub algorithm: Option<Algorithm>,
+}
+
+/// How the frontends that are dialled from outside the cluster choose among their backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Each node draws for itself.
+    #[default]
+    Random,
+    /// All nodes draw alike (Maglev).
+    Maglev,
+}
+
+impl Algorithm {
+    /// Every algorithm and its name.
+    pub const NAMES: [(&str, Self); 2] = [("random", Self::Random), ("maglev", Self::Maglev)];
 }
 
 /// What kind of Service it is.
@@ -192,6 +209,9 @@ pub struct SlicePort {
     pub port: Option<u16>,
 }
 
+/// Largest weight of an endpoint. A pool may have as many slots for each of its backends.
+pub const WEIGHT_MAX: u32 = 100;
+
 /// An endpoint of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -213,6 +233,9 @@ pub struct Endpoint {
     pub node_hints: BTreeSet<String>,
     /// `Kind/name` of what stands behind it (`targetRef`), for display.
     pub target: Option<String>,
+    /// Its share of new flows among the others' (annotation `lb/weight` of its slice), 1 to
+    /// [`WEIGHT_MAX`].
+    pub weight: u32,
 }
 
 /// This node, as far as plans depend on it.
@@ -232,4 +255,6 @@ pub struct Node {
     pub service_cidrs: Vec<IpNet>,
     /// SNAT every connection to a frontend (`--masquerade-all`).
     pub masquerade_all: bool,
+    /// The algorithm of Services that do not name one (`--algorithm`).
+    pub algorithm: Algorithm,
 }

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use lb_common::addr::Family;
 use lb_common::layout::{
     FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP, FRONTEND_LOAD_BALANCER,
-    FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, FrontendKey,
+    FRONTEND_MAGLEV, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, FrontendKey,
 };
 
 use super::claims::Rank;
 use super::service::Problems;
-use crate::model::{Node, Policy, Service, ServicePort};
+use crate::model::{Algorithm, Node, Policy, Service, ServicePort};
 
 /// A frontend of a service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(super) fn frontends<A: Family>(
 ) -> Vec<BTreeMap<FrontendKey<A>, FrontendPlan>> {
     let mut collection = Collection {
         service,
+        algorithm: service.algorithm.unwrap_or(node.algorithm),
         found: vec![BTreeMap::new(); ports.len()],
         by_key: BTreeMap::new(),
         problems,
@@ -73,6 +74,8 @@ pub(super) fn frontends<A: Family>(
 /// The frontends found so far; stronger ones are added first.
 struct Collection<'a, A: Family> {
     service: &'a Service,
+    /// How external addresses choose.
+    algorithm: Algorithm,
     /// By the port's place in `ports`.
     found: Vec<BTreeMap<FrontendKey<A>, FrontendPlan>>,
     /// Which port has a frontend: place in `ports` and in the Service.
@@ -155,8 +158,12 @@ impl<A: Family> Collection<'_, A> {
 
     /// Pods and nodes that dial an external address are served as under `Cluster`.
     fn external(&self, flags: u32, field: &str) -> FrontendPlan {
+        let maglev = match self.algorithm {
+            Algorithm::Random => 0,
+            Algorithm::Maglev => FRONTEND_MAGLEV,
+        };
         FrontendPlan {
-            flags,
+            flags: flags | maglev,
             inside: Policy::Cluster,
             outside: self.service.external_policy,
             field: field.to_owned(),

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no chance. [`service::plan`] says what one Service asks for, [`rows`]
 //! gives it numbers that stay, [`Planner`] does so for whatever a change touches.
 
+mod choice;
 mod claims;
 pub mod endpoints;
 mod frontends;

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use lb_common::layout::{
-    BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, Backend, FRONTEND_ADDRESS, FrontendInfo, FrontendKey,
-    FrontendRef, POOL_DROP, POOL_LOCAL, Pool, RangeKey, ServiceName,
+    BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, Backend, FRONTEND_ADDRESS, FRONTEND_MAGLEV, FrontendInfo,
+    FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool, RangeKey, ServiceName,
 };
 
+use super::choice::{self, Member};
 use super::frontends::FrontendPlan;
 use super::ids::Ids;
-use super::service::{FamilyPlan, ServicePlan};
+use super::service::{BackendPlan, FamilyPlan, ServicePlan};
 use crate::model::Policy;
 use crate::tables::{FamilyTables, Full, PerFamily, Tables};
 
@@ -190,6 +191,8 @@ struct Pools {
     known: BTreeMap<Vec<u32>, u32>,
     /// The slots that frontends choose from now.
     used: BTreeMap<u32, u32>,
+    /// Those made already, by whether they are Maglev tables and whether they are local.
+    made: BTreeMap<(bool, bool), Pool>,
 }
 
 impl Pools {
@@ -213,6 +216,7 @@ impl Pools {
         Self {
             known,
             used: BTreeMap::new(),
+            made: BTreeMap::new(),
         }
     }
 
@@ -227,13 +231,29 @@ impl Pools {
         if frontend.flags & FRONTEND_ADDRESS != 0 {
             return Ok(Pool::default());
         }
-        let content = members(plan, backends, policy);
-        let flags = pool_flags(plan, policy);
+        let is_maglev = frontend.flags & FRONTEND_MAGLEV != 0;
+        let kind = (is_maglev, policy == Policy::Local);
+        if let Some(pool) = self.made.get(&kind) {
+            return Ok(*pool);
+        }
+        let members = members(plan, backends, policy);
+        let content = if is_maglev {
+            choice::table(&members)
+        } else {
+            choice::list(&members)
+        };
+        let pool = Pool {
+            flags: pool_flags(plan, policy),
+            ..self.place(content, ids)?
+        };
+        self.made.insert(kind, pool);
+        Ok(pool)
+    }
+
+    /// Slots with this content, those there are already if there are any.
+    fn place(&mut self, content: Vec<u32>, ids: &mut Ids) -> Result<Pool, Full> {
         if content.is_empty() {
-            return Ok(Pool {
-                flags,
-                ..Pool::default()
-            });
+            return Ok(Pool::default());
         }
         let count = u32::try_from(content.len()).unwrap_or(u32::MAX);
         let first = match self.known.get(&content) {
@@ -245,18 +265,27 @@ impl Pools {
         Ok(Pool {
             first,
             count,
-            flags,
+            flags: 0,
         })
     }
 }
 
-/// Ids of the backends that a policy chooses from, by address and port.
-fn members<A: PerFamily>(plan: &FamilyPlan<A>, backends: &Backends<A>, policy: Policy) -> Vec<u32> {
+/// The backends that a policy chooses from, by address and port.
+fn members<A: PerFamily>(
+    plan: &FamilyPlan<A>,
+    backends: &Backends<A>,
+    policy: Policy,
+) -> Vec<Member<A>> {
     let chosen = plan.backends.iter().filter(|(_, b)| b.serves(policy));
-    chosen
-        .filter_map(|(place, _)| backends.get(place))
-        .map(|(id, _)| *id)
-        .collect()
+    let member = |(place, planned): (&(A, u16), &BackendPlan)| {
+        let (id, _) = backends.get(place)?;
+        Some(Member {
+            place: *place,
+            id: *id,
+            weight: planned.weight,
+        })
+    };
+    chosen.filter_map(member).collect()
 }
 
 /// An empty pool drops in silence if others could have served: that is `Local`'s way.

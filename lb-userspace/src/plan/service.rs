@@ -56,6 +56,8 @@ pub struct FamilyPlan<A: Family> {
 pub struct BackendPlan {
     /// `BACKEND_*` bits.
     pub flags: u8,
+    /// Its share of new flows among those of its pool; at least 1.
+    pub weight: u32,
 }
 
 impl BackendPlan {
@@ -237,8 +239,11 @@ fn backends<'w, A: Family>(
     judged
         .filter(|judged| judged.endpoint.ready || judged.endpoint.serving)
         .map(|judged| {
-            let flags = backend_flags(judged, world);
-            ((judged.address, judged.port), BackendPlan { flags })
+            let plan = BackendPlan {
+                flags: backend_flags(judged, world),
+                weight: judged.endpoint.weight,
+            };
+            ((judged.address, judged.port), plan)
         })
         .collect()
 }

@@ -22,6 +22,7 @@ pub use values::{
 };
 
 use crate::dns::{DEFAULT_DOMAIN, Domain};
+use crate::model::Algorithm;
 
 /// The settings; every command knows all of them, so that one environment or one file serves the
 /// daemon and the tools beside it.
@@ -119,6 +120,17 @@ pub struct Settings {
         action = clap::ArgAction::Set
     )]
     pub masquerade_all: bool,
+
+    /// How node ports, external IPs and load balancer addresses choose their backends: random, or
+    /// maglev, by which all nodes choose alike; the annotation `lb/algorithm` of a Service wins
+    #[arg(
+        long,
+        global = true,
+        value_name = "random|maglev",
+        default_value = "random",
+        value_parser = values::algorithm
+    )]
+    pub algorithm: Algorithm,
 
     /// Links that lead to other nodes and outside, `*` and `?` stand for any characters and any
     /// one character [default: links with a route beyond this node]

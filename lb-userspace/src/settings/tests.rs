@@ -102,6 +102,7 @@ const TABLE: &[(&[&str], &str, &str)] = &[
     ),
     (&["--masquerade-all"], "true", "masqueradeAll: true"),
     (&["--masquerade-all=yes"], "1", "masqueradeAll: true"),
+    (&["--algorithm=maglev"], "maglev", "algorithm: maglev"),
     (&["--uplink=eth*,wg0"], "eth*,wg0", "uplink: [eth*, wg0]"),
     (&["--pod-link=cali*"], "cali*", "podLink: cali*"),
     (

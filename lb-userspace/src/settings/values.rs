@@ -11,6 +11,8 @@ use ipnet::IpNet;
 use lb_common::drops::Hook;
 use lb_common::limits;
 
+use crate::model::Algorithm;
+
 /// Whose sockets the socket hook serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SocketScope {
@@ -207,6 +209,14 @@ pub(super) fn port_range(text: &str) -> Result<PortRange, String> {
     range.ok_or_else(|| {
         "not a range of ports: write it as 30000-32767, the smaller port first".to_owned()
     })
+}
+
+pub(super) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    let text = text.trim();
+    let known = Algorithm::NAMES.iter().find(|(name, _)| *name == text);
+    known
+        .map(|(_, algorithm)| *algorithm)
+        .ok_or_else(|| "not known: write random or maglev".to_owned())
 }
 
 pub(super) fn link_pattern(text: &str) -> Result<LinkPattern, String> {

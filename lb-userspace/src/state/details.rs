@@ -162,6 +162,7 @@ mod tests {
                 zone_hints: BTreeSet::new(),
                 node_hints: BTreeSet::new(),
                 target: Some("Pod/kubia-vs2kl".to_owned()),
+                weight: 1,
             }],
         }
     }

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use lb_common::layout::{FrontendInfo, FrontendRef};
 use lb_common::{Ip4, Ip6};
-use lb_userspace::model::{Change, Endpoint, Node, Policy, Protocol, Service, ServiceKind, Slice};
+use lb_userspace::model::{
+    Algorithm, Change, Endpoint, Node, Policy, Protocol, Service, ServiceKind, Slice,
+};
 use lb_userspace::plan::{CompleteList, Planner};
 use lb_userspace::tables::{Capacities, FamilyRowKey, PerFamily, RowKey, Tables};
 use proptest::prelude::*;
@@ -99,6 +101,8 @@ fn service_variant() -> impl Strategy<Value = Service> {
     ]);
     let policies = (policy(), policy());
     let affinity = proptest::option::of(Just(10_800));
+    let algorithm =
+        prop::sample::select(vec![None, Some(Algorithm::Random), Some(Algorithm::Maglev)]);
     let vips = prop::sample::select(VIPS.to_vec());
     (
         vips,
@@ -108,11 +112,21 @@ fn service_variant() -> impl Strategy<Value = Service> {
         ranges,
         ports,
         policies,
-        affinity,
+        (affinity, algorithm),
     )
         .prop_map(
-            |(vips, kind, external, ingress, ranges, ports, (internal, outside), affinity)| {
+            |(
+                vips,
+                kind,
+                external,
+                ingress,
+                ranges,
+                ports,
+                (internal, outside),
+                (affinity, algorithm),
+            )| {
                 Service {
+                    algorithm,
                     kind,
                     external_ips: addresses(external),
                     load_balancer_ips: addresses(ingress),
@@ -159,6 +173,7 @@ fn slice_variant() -> impl Strategy<Value = Slice> {
 fn node_variant() -> impl Strategy<Value = Node> {
     let elsewhere = Node {
         zone: "zone-b".to_owned(),
+        algorithm: Algorithm::Maglev,
         node_port_addresses: addresses(&["10.42.0.1"]),
         ..node()
     };

@@ -149,6 +149,7 @@ fn slice(service: &ObjectName, i: u16, family: Family) -> Slice {
         zone_hints: BTreeSet::new(),
         node_hints: BTreeSet::new(),
         target: None,
+        weight: 1,
         hostname: None,
     };
     Slice {

@@ -63,6 +63,7 @@ fn endpoints(state: u8) -> Change {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: None,
+        weight: 1,
     };
     let slice = Slice {
         service: kubia(),

@@ -4,6 +4,7 @@ mod atomic;
 mod cases;
 mod foreign;
 mod forward;
+mod maglev;
 mod object;
 mod policy;
 mod refusal;

@@ -64,6 +64,7 @@ fn pod(address: &str, target: &str, node: &str) -> Endpoint {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: Some(format!("Pod/{target}")),
+        weight: 1,
         hostname: None,
     }
 }

@@ -55,6 +55,7 @@ fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: Some(format!("Pod/at-{address}")),
+        weight: 1,
     }
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1 as core;
 
 use super::slice::target;
-use super::{Findings, LEADER, SKIP_MIRROR, item};
+use super::{Findings, LEADER, SKIP_MIRROR, annotations, item};
 use crate::input::declared::{Endpoints, Family};
 use crate::model::{Endpoint, SlicePort};
 
@@ -19,6 +19,7 @@ pub(in crate::input) fn endpoints(object: &core::Endpoints, findings: &mut Findi
     {
         return mirror;
     }
+    let weight = annotations::weight(&object.metadata, findings);
     for (i, subset) in object.subsets.iter().flatten().enumerate() {
         let ports = ports(i, subset, findings);
         for (list, addresses, ready) in [
@@ -29,6 +30,7 @@ pub(in crate::input) fn endpoints(object: &core::Endpoints, findings: &mut Findi
             for (j, address) in addresses.iter().flatten().enumerate() {
                 if let Some(endpoint) = endpoint(&item(&list, j, "ip"), address, ready, findings) {
                     let key = (Family::of(endpoint.address), ports.clone());
+                    let endpoint = Endpoint { weight, ..endpoint };
                     mirror.entry(key).or_default().push(endpoint);
                 }
             }
@@ -78,5 +80,6 @@ fn endpoint(
         zone_hints: [].into(),
         node_hints: [].into(),
         target: address.target_ref.as_ref().and_then(target),
+        weight: 1,
     })
 }

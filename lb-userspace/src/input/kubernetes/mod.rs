@@ -1,6 +1,7 @@
 //! What do Kubernetes' objects say, in the model's words? With the API server's defaults filled in
 //! and what it would refuse found; no I/O, and nothing that depends on other objects.
 
+mod annotations;
 mod endpoints;
 mod fields;
 mod node;

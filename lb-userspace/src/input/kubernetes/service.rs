@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1 as core;
 use lb_common::limits::AFFINITY_SECONDS;
 
 use super::service_addresses::ClusterIps;
-use super::{Findings, OTHER_PROXY, service_addresses, service_ports};
+use super::{Findings, OTHER_PROXY, annotations, service_addresses, service_ports};
 use crate::input::declared::{Distribution, Service};
 use crate::model::{self, Policy, ServiceKind};
 
@@ -63,6 +63,7 @@ pub(in crate::input) fn service(object: &core::Service, findings: &mut Findings)
             external_policy,
             affinity_seconds: affinity_seconds(spec, findings),
             health_check_node_port: health_check_node_port(spec, wants_health_check, findings),
+            algorithm: annotations::algorithm(&object.metadata, findings),
             kind,
         },
     }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery;
 
-use super::{Findings, HEADLESS, MANAGED_BY, OTHER_PROXY, SERVICE_NAME, SLICE_CONTROLLER, item};
+use super::{
+    Findings, HEADLESS, MANAGED_BY, OTHER_PROXY, SERVICE_NAME, SLICE_CONTROLLER, annotations, item,
+};
 use crate::input::declared::{Family, Slice};
 use crate::model::{self, Endpoint, ObjectName, SlicePort};
 
@@ -42,6 +44,7 @@ pub(in crate::input) fn slice(
     };
     let family = family?;
     let ports = ports(object, findings);
+    let weight = annotations::weight(&object.metadata, findings);
     let endpoints = object.endpoints.iter().flatten().enumerate();
     Some(Slice {
         headless: label(HEADLESS).is_some(),
@@ -51,6 +54,7 @@ pub(in crate::input) fn slice(
             ports,
             endpoints: endpoints
                 .filter_map(|(i, object)| endpoint(i, object, family, findings))
+                .map(|endpoint| Endpoint { weight, ..endpoint })
                 .collect(),
         },
     })
@@ -113,6 +117,7 @@ fn endpoint(
         zone_hints: zones.map(|zone| zone.name).collect(),
         node_hints: nodes.map(|node| node.name).collect(),
         target: object.target_ref.as_ref().and_then(target),
+        weight: 1,
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) fn pick<'a>(
                     zone_hints: [].into(),
                     node_hints: [].into(),
                     target: Some(format!("Pod/{}", name.name)),
+                    weight: 1,
                 };
                 hint(&mut endpoint, service.distribution, &zone_of);
                 let key = (*family, ports.clone());

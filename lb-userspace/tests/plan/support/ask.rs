@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::decide::{Arrival, Nat, Request};
+use lb_common::decide::{Arrival, Nat, Request, Tables as _};
 use lb_common::layout::FlowKey;
 use lb_common::{Decision, Ip4, Ip6, decide};
 use lb_userspace::model::Protocol;
@@ -44,9 +44,6 @@ impl Outcome {
     }
 }
 
-/// Draws tried: more than any pool of these tests has slots.
-const DRAWS: u32 = 8;
-
 /// A TCP question from texts.
 pub(crate) fn tcp(source: &str, destination: &str) -> Question {
     let destination: SocketAddr = destination.parse().unwrap();
@@ -84,19 +81,25 @@ pub(crate) fn ask_view<A: PerFamily>(view: &View<'_, A>, question: &Question) ->
         arrival: Arrival::Unknown,
         begins: true,
     };
-    for draw in 0..DRAWS {
-        match decide(view, &request, draw) {
-            Decision::Pass => return Outcome::Pass,
-            Decision::Refuse(_) => return Outcome::Refuse,
-            Decision::Drop(_) => return Outcome::Drop,
-            Decision::Forward(forward) => {
-                let backend = forward.backend;
-                let address = SocketAddr::new(backend.address.to_ip(), backend.port);
-                backends.insert(address);
-                if forward.nat != Nat::DestinationOnly {
-                    snat.insert(address);
-                }
-            }
+    let pool = match decide(view, &request, 0) {
+        Decision::Pass => return Outcome::Pass,
+        Decision::Refuse(_) => return Outcome::Refuse,
+        Decision::Drop(_) => return Outcome::Drop,
+        Decision::Forward(forward) if forward.outside => forward.info.outside,
+        Decision::Forward(forward) => forward.info.inside,
+    };
+    // Each slot that names a backend that none before it named.
+    let mut seen = BTreeSet::new();
+    let draws = (0..pool.count).filter(|draw| seen.insert(view.slot(pool.first + draw)));
+    for draw in draws {
+        let Decision::Forward(forward) = decide(view, &request, draw) else {
+            panic!("draw {draw} of {question:?} is not forwarded as draw 0 is");
+        };
+        let backend = forward.backend;
+        let address = SocketAddr::new(backend.address.to_ip(), backend.port);
+        backends.insert(address);
+        if forward.nat != Nat::DestinationOnly {
+            snat.insert(address);
         }
     }
     Outcome::Forward { backends, snat }

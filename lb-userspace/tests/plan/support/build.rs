@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use lb_userspace::model::{
-    Change, Endpoint, Node, ObjectName, Protocol, Service, ServicePort, Slice, SlicePort,
-    TargetPort,
+    Algorithm, Change, Endpoint, Node, ObjectName, Protocol, Service, ServicePort, Slice,
+    SlicePort, TargetPort,
 };
 
 /// An object of namespace `default`.
@@ -22,6 +22,7 @@ pub(crate) fn node() -> Node {
         pod_cidrs: networks(&["10.42.0.0/16", "fd00:42::/48"]),
         service_cidrs: networks(&["10.43.0.0/16", "fd00:43::/112"]),
         masquerade_all: false,
+        algorithm: Algorithm::Random,
     }
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn ready(address: &str) -> Endpoint {
         zone_hints: [].into(),
         node_hints: [].into(),
         target: None,
+        weight: 1,
         hostname: None,
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lb_userspace::input::Update;
 use lb_userspace::input::manifests::{NODE_PORT_RANGE, Options, read_once};
-use lb_userspace::model::{Change, Node};
+use lb_userspace::model::{Algorithm, Change, Node};
 
 /// Reads one file; its Node object `this-node` is this node, and nodePorts are on its addresses.
 pub(crate) fn read(file: &Path) -> (Vec<Change>, Update) {
@@ -25,6 +25,7 @@ pub(crate) fn read(file: &Path) -> (Vec<Change>, Update) {
         pod_cidrs: update.node.pod_cidrs.clone(),
         service_cidrs: update.service_cidrs.clone(),
         masquerade_all: false,
+        algorithm: Algorithm::Random,
     };
     let mut changes = vec![Change::Node(node)];
     changes.extend(update.changes.iter().cloned());

@@ -1,6 +1,6 @@
 //! What do the tables say, without the numbers that differ from run to run?
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -13,6 +13,9 @@ use lb_common::layout::{
 use lb_common::{Ip4, Ip6};
 use lb_userspace::model::Protocol;
 use lb_userspace::tables::{PerFamily, Tables};
+
+/// Pools with more slots are told by each backend's share.
+const SHOWN: usize = 100;
 
 /// The tables as text: the same for the same content, whatever the numbers.
 pub(crate) fn text(tables: &Tables) -> String {
@@ -108,7 +111,25 @@ fn pool<A: PerFamily>(tables: &Tables, pool: &Pool) -> String {
     let slots = pool.first..pool.first + pool.count;
     let slots: Vec<String> = slots.map(backend).collect();
     let flags = names(pool.flags, POOL_FLAGS);
+    if slots.len() > SHOWN {
+        let mut shares: BTreeMap<&String, usize> = BTreeMap::new();
+        for slot in &slots {
+            *shares.entry(slot).or_default() += 1;
+        }
+        let shares = shares.iter().map(|(at, count)| format!("{at} × {count}"));
+        let shares: Vec<String> = shares.collect();
+        let order = fingerprint(&slots);
+        return format!("[{}] in order {order:x}{flags}", shares.join(", "));
+    }
     format!("[{}]{flags}", slots.join(" "))
+}
+
+/// The same for the same texts in the same order (FNV-1a).
+fn fingerprint(texts: &[String]) -> u64 {
+    let bytes = texts.iter().flat_map(|text| text.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn dial<A: PerFamily>(key: &FrontendKey<A>) -> String {
