@@ -1,7 +1,10 @@
 //! What would a test leave behind that the kernel does not clean up by itself? Pins, cgroups,
 //! directories: each has a guard, and Ctrl-C goes the way that the guards would have gone.
 //!
-//! Namespaces are not among it, see [`crate::netns`].
+//! Namespaces are not among it, see [`crate::netns`]. What a killed process could not remove, the
+//! next one does.
+
+mod orphans;
 
 use std::fs;
 use std::io;
@@ -69,12 +72,19 @@ fn leftovers() -> MutexGuard<'static, Vec<Leftover>> {
 }
 
 fn note(leftover: Leftover) {
-    static WATCH: Once = Once::new();
-    WATCH.call_once(|| match Signals::new([SIGINT, SIGTERM]) {
-        Ok(signals) => drop(thread::spawn(move || remove_all_on(signals))),
-        Err(error) => eprintln!("Ctrl-C will leave pins behind: {error}"),
+    static FIRST: Once = Once::new();
+    FIRST.call_once(|| {
+        orphans::remove();
+        watch_signals();
     });
     leftovers().push(leftover);
+}
+
+fn watch_signals() {
+    match Signals::new([SIGINT, SIGTERM]) {
+        Ok(signals) => drop(thread::spawn(move || remove_all_on(signals))),
+        Err(error) => eprintln!("Ctrl-C will leave pins behind: {error}"),
+    }
 }
 
 fn remove_all_on(mut signals: Signals) {
@@ -170,6 +180,14 @@ fn directory(path: &Path) -> Result<Guard> {
 /// # Errors
 /// There is none.
 pub fn cgroup(name: &str) -> Result<Guard> {
+    let path = cgroup_root()?.join(unique(name));
+    fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+    let leftover = Leftover::Cgroup(path);
+    note(leftover.clone());
+    Ok(Guard(leftover))
+}
+
+fn cgroup_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let mut fields = mounts.lines().map(|line| line.split(' ').skip(1));
     let root = fields.find_map(|mut fields| {
@@ -179,11 +197,7 @@ pub fn cgroup(name: &str) -> Result<Guard> {
     let Some(root) = root else {
         bail!("no cgroup2 file system is mounted");
     };
-    let path = Path::new(root).join(unique(name));
-    fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
-    let leftover = Leftover::Cgroup(path);
-    note(leftover.clone());
-    Ok(Guard(leftover))
+    Ok(PathBuf::from(root))
 }
 
 /// A process that is killed unless it has ended before and its guard was released.
