@@ -19,6 +19,13 @@ pub const UDP: u8 = 17;
 /// IP protocol number.
 pub const SCTP: u8 = 132;
 
+/// Whether a protocol has connections that begin and end by packets that say so.
+#[inline(always)]
+#[must_use]
+pub const fn has_connections(protocol: u8) -> bool {
+    protocol == TCP || protocol == SCTP
+}
+
 /// Read access to what the decision depends on.
 pub trait Tables<A: Family> {
     /// `CONFIG_*` bits.
@@ -76,7 +83,8 @@ pub struct Request<'a, A> {
     pub flow: &'a FlowKey<A>,
     /// How it came.
     pub arrival: Arrival,
-    /// Whether a flow may begin with it: any but a TCP packet that is not a plain SYN.
+    /// Whether a flow may begin with it: any but a TCP packet that is not a plain SYN, and one of
+    /// SCTP that is no INIT.
     pub begins: bool,
 }
 

@@ -16,6 +16,7 @@ pub mod hash;
 pub mod layout;
 pub mod limits;
 pub mod names;
+pub mod sctp;
 pub mod tcp;
 pub mod wire;
 

@@ -5,8 +5,9 @@ use bytemuck::Pod;
 use lb_common::{
     addr::{Family, Ip4, Ip6},
     csum,
-    decide::{TCP, UDP},
+    decide::{SCTP, TCP, UDP},
     layout::FlowKey,
+    sctp,
     wire::{
         Be16, Be32, DONT_FRAGMENT, FRAGMENT_OFFSET, Ipv4Header, Ipv6Header, MORE_FRAGMENTS, Ports,
         TcpHeader,
@@ -31,7 +32,8 @@ pub(crate) struct Headers<A> {
     pub(crate) transport: usize,
     /// Bytes from the IP header on.
     pub(crate) length: u32,
-    /// Flags of the TCP header, as of `lb_common::tcp`; zero for other protocols.
+    /// Flags of the TCP header, as of `lb_common::tcp`; of SCTP those that say the same; zero for
+    /// other protocols.
     pub(crate) tcp_flags: u8,
     /// Time to live, or hop limit.
     pub(crate) ttl: u8,
@@ -101,13 +103,15 @@ pub(crate) fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
         ..FlowKey::default()
     };
     let mut tcp_flags = 0;
-    if matches!(network.protocol, TCP | UDP) {
+    if matches!(network.protocol, TCP | UDP | SCTP) {
         let ports: Ports = packet.load(transport)?;
         flow.source_port = ports.source.get();
         flow.destination_port = ports.destination.get();
     }
     if network.protocol == TCP {
         tcp_flags = packet.load(transport + TCP_FLAGS)?;
+    } else if network.protocol == SCTP {
+        tcp_flags = sctp::as_tcp_flags(packet.load(transport + sctp::FIRST_CHUNK)?);
     }
     let length = (packet.length() - ip) as u32;
     Some(Headers {

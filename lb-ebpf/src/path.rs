@@ -2,7 +2,7 @@
 
 use lb_common::{
     addr::{Family, Ip4, Ip6},
-    decide::{Arrival, Decision, Request, TCP, decide},
+    decide::{Arrival, Decision, Request, decide, has_connections},
     drops::DropReason,
     hash::{self, ByFlow},
     layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow},
@@ -99,7 +99,7 @@ fn is_turned_at_egress<A>(flow: &Flow<A>) -> bool {
 /// A SYN on the ports of a connection that went further than that: the client uses them again.
 #[inline(always)]
 fn begins_anew<A>(headers: &Headers<A>, flow: &Flow<A>) -> bool {
-    headers.flow.protocol == TCP
+    has_connections(headers.flow.protocol)
         && tcp::begins(headers.tcp_flags)
         && flow.flags & FLOW_REPLY == 0
         && flow.state & (tcp::ACK | tcp::FIN | tcp::RST) != 0
@@ -137,7 +137,7 @@ fn begin<A: Wire + Maps, P: Packet>(
     let Some(live) = Live::<A>::new() else {
         return Verdict::Pass;
     };
-    let begins = headers.flow.protocol != TCP || tcp::begins(headers.tcp_flags);
+    let begins = !has_connections(headers.flow.protocol) || tcp::begins(headers.tcp_flags);
     let request = Request {
         flow: &headers.flow,
         arrival,

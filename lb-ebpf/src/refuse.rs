@@ -4,7 +4,7 @@
 
 use lb_common::{
     csum,
-    decide::TCP,
+    decide::{SCTP, TCP},
     drops::DropReason,
     tcp,
     wire::{Be32, IcmpHeader, Ports, TcpHeader},
@@ -14,6 +14,7 @@ use crate::{
     live, maps,
     packet::{Packet, Verdict},
     parse::{Headers, Wire, pseudo},
+    sctp,
 };
 
 /// Bytes of the refused packet's transport header that an ICMP error quotes (RFC 792); with the
@@ -33,6 +34,8 @@ pub(crate) fn refuse<A: Wire, P: Packet>(
     }
     let answered = if headers.flow.protocol == TCP {
         reset(packet, headers)
+    } else if headers.flow.protocol == SCTP {
+        sctp::abort(packet, headers)
     } else {
         port_unreachable(packet, headers)
     };

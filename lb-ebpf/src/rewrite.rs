@@ -2,7 +2,7 @@
 
 use lb_common::{
     csum,
-    decide::UDP,
+    decide::{SCTP, UDP},
     layout::Flow,
     wire::{Be16, Ports},
 };
@@ -10,6 +10,7 @@ use lb_common::{
 use crate::{
     packet::{ChecksumChange, Packet},
     parse::{Headers, Wire, checksum_offset},
+    sctp,
 };
 
 /// Writes the flow's addresses and ports into the packet; none if the kernel refused.
@@ -47,6 +48,7 @@ pub(crate) fn rewrite<A: Wire, P: Packet>(
             udp: old.protocol == UDP,
             ipv6: A::WORDS > 1,
         }),
+        None if old.protocol == SCTP && !same_ports => sctp::reseal(packet, headers, flow),
         None => Some(()),
     }
 }

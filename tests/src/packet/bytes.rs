@@ -120,6 +120,24 @@ impl Packet {
                 bytes.extend(payload);
                 (bytes, has_checksum.then_some(6))
             }
+            Body::Sctp {
+                tag,
+                chunk,
+                payload,
+                has_checksum,
+            } => {
+                let mut bytes = ports;
+                bytes.extend(tag.to_be_bytes());
+                bytes.extend([0; 4]);
+                bytes.extend(chunk);
+                bytes.extend(length(4 + payload.len()).to_be_bytes());
+                bytes.extend(payload);
+                if *has_checksum {
+                    let sum = crc32c::crc32c(&bytes);
+                    bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+                }
+                (bytes, None)
+            }
             Body::Icmp {
                 kind,
                 code,

@@ -15,6 +15,9 @@ pub const FIN: u8 = 0x01;
 /// As [`SYN`].
 pub const RST: u8 = 0x04;
 
+/// Type of an SCTP chunk.
+pub const INIT: u8 = 1;
+
 /// Bytes of an Ethernet header.
 pub const ETHERNET: usize = 14;
 
@@ -69,6 +72,17 @@ pub enum Body {
         /// Whether the checksum is filled in (over IPv4 it may be left out).
         has_checksum: bool,
     },
+    /// SCTP with one chunk.
+    Sctp {
+        /// Verification tag.
+        tag: u32,
+        /// Type and flags of the chunk.
+        chunk: [u8; 2],
+        /// What the chunk contains; not filled up to a multiple of four bytes.
+        payload: Vec<u8>,
+        /// Whether the checksum is filled in, or left to the device.
+        has_checksum: bool,
+    },
     /// ICMP or ICMPv6: type, code, the four bytes that depend on them, and what follows.
     Icmp {
         /// Type.
@@ -115,6 +129,19 @@ impl Packet {
                 has_checksum: true,
             },
         )
+    }
+
+    /// An SCTP packet with one chunk of this type.
+    #[must_use]
+    pub fn sctp(source: SocketAddr, destination: SocketAddr, chunk: u8, payload: &[u8]) -> Self {
+        let body = Body::Sctp {
+            // An INIT knows none yet.
+            tag: if chunk == INIT { 0 } else { 0x7461_6731 },
+            chunk: [chunk, 0],
+            payload: payload.to_vec(),
+            has_checksum: true,
+        };
+        Self::new(source, destination, body)
     }
 
     /// An ICMP or ICMPv6 message, by the family of the addresses.
@@ -166,7 +193,10 @@ impl Packet {
     #[must_use]
     pub fn with_payload(mut self, bytes: &[u8]) -> Self {
         match &mut self.body {
-            Body::Tcp { payload, .. } | Body::Udp { payload, .. } | Body::Icmp { payload, .. } => {
+            Body::Tcp { payload, .. }
+            | Body::Udp { payload, .. }
+            | Body::Sctp { payload, .. }
+            | Body::Icmp { payload, .. } => {
                 *payload = bytes.to_vec();
             }
             Body::Raw { bytes: all, .. } => *all = bytes.to_vec(),
@@ -241,12 +271,46 @@ impl Packet {
         Self::new(self.destination, self.source, body)
     }
 
+    /// The ABORT that answers this SCTP packet (RFC 9260, section 8.4): with the tag that an INIT
+    /// asks for, else with the packet's own and a flag that says so.
+    ///
+    /// # Panics
+    /// If it is no SCTP packet, or an INIT without a tag.
+    #[must_use]
+    pub fn abort(&self) -> Self {
+        const ABORT: u8 = 6;
+        const REFLECTED: u8 = 1;
+        let Body::Sctp {
+            tag,
+            chunk: [kind, _],
+            payload,
+            ..
+        } = &self.body
+        else {
+            panic!("an ABORT answers SCTP only: {self:?}");
+        };
+        let (tag, flags) = if *kind == INIT {
+            let tag = payload.first_chunk().expect("an INIT has a tag");
+            (u32::from_be_bytes(*tag), 0)
+        } else {
+            (*tag, REFLECTED)
+        };
+        let body = Body::Sctp {
+            tag,
+            chunk: [ABORT, flags],
+            payload: Vec::new(),
+            has_checksum: true,
+        };
+        Self::new(self.destination, self.source, body)
+    }
+
     /// Its IP protocol number.
     #[must_use]
     pub const fn protocol(&self) -> u8 {
         match self.body {
             Body::Tcp { .. } => 6,
             Body::Udp { .. } => 17,
+            Body::Sctp { .. } => 132,
             Body::Icmp { .. } if self.source.is_ipv4() => 1,
             Body::Icmp { .. } => 58,
             Body::Raw { protocol, .. } => protocol,

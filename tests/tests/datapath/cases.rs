@@ -1,9 +1,10 @@
-//! What do rows share? Each is written once and runs for both families and both protocols.
+//! What do rows share? Each is written once and runs for both families, with TCP and UDP, and where
+//! all protocols are alike with SCTP, too.
 
 use std::net::{IpAddr, SocketAddr};
 
 use lb_tests::datapath::{Bench, Fixture, FlowPair, Row};
-use lb_tests::packet::{ACK, Packet, SYN};
+use lb_tests::packet::{ACK, INIT, Packet, SYN};
 use lb_tests::topology::{Cluster, Family, addresses, on};
 use lb_userspace::model::Protocol;
 
@@ -11,6 +12,10 @@ use lb_userspace::model::Protocol;
 pub(super) const CLIENT: u8 = 10;
 pub(super) const SERVER: u8 = 11;
 pub(super) const SPARE: u8 = 12;
+
+/// Types of SCTP chunks.
+const DATA: u8 = 0;
+const INIT_ACK: u8 = 2;
 
 /// The client's port.
 pub(super) const CLIENT_PORT: u16 = 40_000;
@@ -22,8 +27,22 @@ pub(super) struct Case {
     pub(super) protocol: Protocol,
 }
 
-/// Runs the rows that `make` returns for every case.
+/// Runs the rows that `make` returns for TCP and UDP.
 pub(super) fn check(make: fn(Case) -> Vec<Row>) {
+    run(&all(), make);
+}
+
+/// Runs the rows that `make` returns for every protocol.
+pub(super) fn check_each_protocol(make: fn(Case) -> Vec<Row>) {
+    run(&every(), make);
+}
+
+/// Runs the rows that `make` returns for SCTP.
+pub(super) fn check_sctp(make: fn(Case) -> Vec<Row>) {
+    run(&sctp(), make);
+}
+
+fn run(cases: &[Case], make: fn(Case) -> Vec<Row>) {
     on(Cluster::routed_veth, |cluster| {
         let mut bench = Bench::new(cluster, &[CLIENT, SERVER, SPARE])?;
         let named = |case: Case| {
@@ -32,12 +51,12 @@ pub(super) fn check(make: fn(Case) -> Vec<Row>) {
                 ..row
             })
         };
-        let rows: Vec<_> = all().into_iter().flat_map(named).collect();
+        let rows: Vec<_> = cases.iter().copied().flat_map(named).collect();
         bench.check(&rows)
     });
 }
 
-/// Every case.
+/// TCP and UDP in both families.
 pub(super) fn all() -> [Case; 4] {
     let [v4, v6] = Family::ALL;
     [
@@ -47,6 +66,19 @@ pub(super) fn all() -> [Case; 4] {
         (v6, Protocol::Udp),
     ]
     .map(|(family, protocol)| Case { family, protocol })
+}
+
+/// Every protocol in both families.
+pub(super) fn every() -> Vec<Case> {
+    [&all()[..], &sctp()[..]].concat()
+}
+
+/// SCTP in both families.
+fn sctp() -> [Case; 2] {
+    Family::ALL.map(|family| Case {
+        family,
+        protocol: Protocol::Sctp,
+    })
 }
 
 /// A row with this name and these tables, and nothing in it yet.
@@ -61,6 +93,10 @@ pub(super) fn row(name: &str, fixture: Fixture) -> Row {
 }
 
 impl Case {
+    pub(super) fn is_sctp(self) -> bool {
+        self.protocol == Protocol::Sctp
+    }
+
     pub(super) fn is_tcp(self) -> bool {
         self.protocol == Protocol::Tcp
     }
@@ -112,7 +148,8 @@ impl Case {
     pub(super) fn first(self, from: SocketAddr, to: SocketAddr) -> Packet {
         match self.protocol {
             Protocol::Tcp => Packet::tcp(from, to, SYN),
-            _ => Packet::udp(from, to, b"question"),
+            Protocol::Udp => Packet::udp(from, to, b"question"),
+            Protocol::Sctp => Packet::sctp(from, to, INIT, b"tag2 and what an INIT says"),
         }
     }
 
@@ -120,7 +157,8 @@ impl Case {
     pub(super) fn reply(self, from: SocketAddr, to: SocketAddr) -> Packet {
         match self.protocol {
             Protocol::Tcp => Packet::tcp(from, to, SYN | ACK),
-            _ => Packet::udp(from, to, b"an answer"),
+            Protocol::Udp => Packet::udp(from, to, b"an answer"),
+            Protocol::Sctp => Packet::sctp(from, to, INIT_ACK, b"tag3 and a cookie"),
         }
     }
 
@@ -128,7 +166,8 @@ impl Case {
     pub(super) fn later(self, from: SocketAddr, to: SocketAddr) -> Packet {
         match self.protocol {
             Protocol::Tcp => Packet::tcp(from, to, ACK).with_payload(b"GET /host_name"),
-            _ => Packet::udp(from, to, b"odd"),
+            Protocol::Udp => Packet::udp(from, to, b"odd"),
+            Protocol::Sctp => Packet::sctp(from, to, DATA, b"GET /host_name"),
         }
     }
 

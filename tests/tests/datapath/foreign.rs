@@ -162,7 +162,7 @@ fn cut_and_damaged_packets_do_no_harm() {
             let mut kernel = Kernel::load()?;
             kernel.attach_xdp(UPLINK)?;
             let uplink = nix::net::if_::if_nametoindex(UPLINK)?;
-            for case in super::cases::all() {
+            for case in super::cases::every() {
                 kernel.reset(&kubia(case).tables)?;
                 let packets = [
                     case.first(case.client(), case.vip()),

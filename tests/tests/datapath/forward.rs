@@ -4,11 +4,11 @@ use lb_common::layout::{FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_N
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service};
 use lb_tests::packet::{Body, FIN, Packet, SYN};
 
-use super::cases::{CLIENT, Case, SERVER, check, row};
+use super::cases::{CLIENT, Case, SERVER, check, check_each_protocol, row};
 
 #[test]
 fn both_directions_are_translated() {
-    check(|case| {
+    check_each_protocol(|case| {
         vec![
             pod_to_pod_here(case),
             pod_to_pod_elsewhere(case),
@@ -131,7 +131,7 @@ fn outside_to_pod_here(case: Case) -> Row {
 
 #[test]
 fn a_node_port_is_a_frontend_on_the_nodes_address() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (client, server) = (case.outside(), case.server());
         let frontend = case.node(30_123);
         let service = Service::new(
@@ -170,7 +170,7 @@ fn a_node_port_is_a_frontend_on_the_nodes_address() {
 
 #[test]
 fn a_pod_may_be_its_own_backend() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (vip, server) = (case.vip(), case.server());
         let client = case.pod(SERVER, 40_000);
         let source = case.node(SNAT_PORT);
@@ -203,7 +203,7 @@ fn a_pod_may_be_its_own_backend() {
 
 #[test]
 fn affinity_keeps_a_client_with_its_backend() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (vip, server) = (case.vip(), case.server());
         let (one, two) = (case.client(), case.pod(CLIENT, 40_001));
         // Both slots are the same endpoint twice: what is seen is that affinity was asked.
@@ -237,7 +237,7 @@ fn affinity_keeps_a_client_with_its_backend() {
 /// The pod's replies would be alike: one of the two flows must look different to it.
 #[test]
 fn the_same_client_port_through_two_frontends_is_kept_apart() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (client, vip, server) = (case.client(), case.vip(), case.server());
         let other = case.address("10.43.7.83", "fd00:10:43::783", 80);
         let renumbered = case.pod(CLIENT, SNAT_PORT);

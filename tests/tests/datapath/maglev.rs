@@ -10,7 +10,7 @@ use lb_common::{Ip4, Ip6};
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, Service};
 use lb_tests::topology::Family;
 
-use super::cases::{Case, SERVER, SPARE, check, row};
+use super::cases::{Case, SERVER, SPARE, check, check_each_protocol, row};
 
 /// Client ports tried: no chance that all of them draw the same of two slots.
 const CLIENTS: u16 = 12;
@@ -62,7 +62,7 @@ fn choices(case: Case, by_client: bool) -> Vec<(SocketAddr, SocketAddr)> {
 
 #[test]
 fn whatever_its_own_key_each_node_draws_the_same() {
-    check(|case| {
+    check_each_protocol(|case| {
         let frontend = case.node(30_123);
         let rows = [0, 0x5eed_5eed_5eed_5eed].map(|hash_key| {
             let choices = choices(case, false);
@@ -124,7 +124,7 @@ fn a_packet_without_flow_chooses_as_the_first_one_did() {
 /// Whatever node and port the client dials with, its address alone decides.
 #[test]
 fn with_affinity_the_clients_address_decides() {
-    check(|case| {
+    check_each_protocol(|case| {
         let frontend = case.node(30_123);
         let choices = choices(case, true);
         let (client, to) = choices[0];

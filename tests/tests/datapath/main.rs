@@ -8,4 +8,5 @@ mod maglev;
 mod object;
 mod policy;
 mod refusal;
+mod sctp;
 mod transit;

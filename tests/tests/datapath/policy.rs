@@ -6,13 +6,13 @@ use lb_common::layout::{
 };
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, Service};
 
-use super::cases::{CLIENT, SERVER, check, row};
+use super::cases::{CLIENT, SERVER, check, check_each_protocol, row};
 
 /// `externalTrafficPolicy: Local` on a node without endpoints, while others have some: the outside
 /// client is dropped in silence, a pod is served as under `Cluster`.
 #[test]
 fn a_local_policy_without_local_endpoints_drops_outside_clients_only() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (frontend, far) = (case.node(30_123), case.far_server());
         let service = Service::new(
             FRONTEND_NODE_PORT,
@@ -51,7 +51,7 @@ fn a_local_policy_without_local_endpoints_drops_outside_clients_only() {
 
 #[test]
 fn source_ranges_admit_only_whom_they_contain() {
-    check(|case| {
+    check_each_protocol(|case| {
         let frontend = case.address("198.51.100.40", "2001:db8:100::40", 80);
         let (outside, server) = (case.outside(), case.server());
         let bits = if frontend.is_ipv4() { 24 } else { 64 };
@@ -126,7 +126,7 @@ fn during_take_over_tcp_without_flow_passes() {
 /// frontend's.
 #[test]
 fn a_host_network_backend_keeps_the_clients_address() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (client, vip, server) = (case.outside(), case.vip(), case.node(8080));
         let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::on_host(server)]);
         let begun = Fate::Becomes(case.first(client, server));

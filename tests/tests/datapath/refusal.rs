@@ -5,13 +5,16 @@ use lb_tests::datapath::{At, Endpoint, Fate, Fixture, Row, Service};
 use lb_tests::packet::{ACK, FIN, Packet, RST, SYN};
 use lb_tests::topology::Family;
 
-use super::cases::{CLIENT, Case, check, row};
+use super::cases::{CLIENT, Case, check, check_each_protocol, row};
 
 /// The answer to a packet that is refused: a reset, or an ICMP error that quotes the IP header and
 /// eight bytes more.
 fn refusal(case: Case, packet: &Packet) -> Packet {
     if case.is_tcp() {
         return packet.reset().turned();
+    }
+    if case.is_sctp() {
+        return packet.abort().turned();
     }
     let (header, kind) = match case.family {
         Family::V4 => (20, [3, 3]),
@@ -38,7 +41,7 @@ fn kubia(case: Case) -> Fixture {
 
 #[test]
 fn an_undefined_port_of_a_cluster_ip_is_refused() {
-    check(|case| {
+    check_each_protocol(|case| {
         let mut vip = case.vip();
         vip.set_port(81);
         let from_pod = case.first(case.client(), vip);
@@ -68,7 +71,7 @@ fn an_undefined_port_of_a_cluster_ip_is_refused() {
 
 #[test]
 fn a_service_without_endpoints_refuses() {
-    check(|case| {
+    check_each_protocol(|case| {
         let fixture = Fixture::new().with(&Service::cluster_ip(case.protocol, case.vip(), &[]));
         let packet = case.first(case.client(), case.vip()).with_payload(b"more");
         vec![Row {
@@ -151,7 +154,7 @@ fn a_ping_to_a_cluster_ip_gets_no_answer() {
 
 #[test]
 fn an_address_of_the_service_range_that_no_service_has_is_dropped() {
-    check(|case| {
+    check_each_protocol(|case| {
         let nobody = case.address("10.43.1.1", "fd00:10:43::1", 80);
         vec![Row {
             steps: vec![

@@ -4,7 +4,7 @@
 use lb_common::layout::{FLOW_OUTSIDE, FLOW_SNAT};
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service, Toward};
 
-use super::cases::{Case, check, row};
+use super::cases::{Case, check_each_protocol, row};
 
 const FLAGS: u16 = FLOW_OUTSIDE | FLOW_SNAT;
 
@@ -15,7 +15,7 @@ fn kubia(case: Case) -> Fixture {
 
 #[test]
 fn transit_takes_the_nodes_address_and_counts_the_time_to_live_down() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (client, vip, far) = (case.outside(), case.vip(), case.far_server());
         let source = case.node(SNAT_PORT);
         let sent =
@@ -49,7 +49,7 @@ fn transit_takes_the_nodes_address_and_counts_the_time_to_live_down() {
 
 #[test]
 fn a_spent_time_to_live_ends_here() {
-    check(|case| {
+    check_each_protocol(|case| {
         let packet = case.first(case.outside(), case.vip()).with_ttl(1);
         vec![Row {
             steps: vec![(At::FromUplink, packet, Fate::Dropped)],
@@ -61,7 +61,7 @@ fn a_spent_time_to_live_ends_here() {
 
 #[test]
 fn a_packet_too_big_for_the_next_link_is_counted() {
-    check(|case| {
+    check_each_protocol(|case| {
         let packet = case
             .first(case.outside(), case.vip())
             .with_payload(&[7; 1_600]);
@@ -76,7 +76,7 @@ fn a_packet_too_big_for_the_next_link_is_counted() {
 /// The fixture gives SNAT one port.
 #[test]
 fn a_second_client_finds_no_port_free() {
-    check(|case| {
+    check_each_protocol(|case| {
         let (client, vip, far) = (case.outside(), case.vip(), case.far_server());
         let mut second = client;
         second.set_port(40_001);
@@ -99,7 +99,7 @@ fn a_second_client_finds_no_port_free() {
 
 #[test]
 fn a_backend_that_no_route_leads_to_is_counted() {
-    check(|case| {
+    check_each_protocol(|case| {
         let lost = case.address("192.0.2.80", "2001:db8:dead::80", 8080);
         let fixture = Fixture::new().with(&Service::cluster_ip(
             case.protocol,
