@@ -103,7 +103,8 @@ impl<A: Maps> Tables<A> for Live<A> {
         // SAFETY: a recycled element is another client's affinity at worst: `decide` takes it only
         // if it names a backend of this service port.
         let affinity = unsafe { *affinity };
-        let age = now().wrapping_sub(affinity.last_used);
-        (age < seconds.saturating_mul(self.config.hz)).then_some(affinity)
+        affinity
+            .holds(now(), seconds, self.config.hz)
+            .then_some(affinity)
     }
 }

@@ -90,6 +90,16 @@ pub struct Affinity {
     pub last_used: u32,
 }
 
+impl Affinity {
+    /// Whether it still counts at that time (jiffies, low 32 bits) if it lasts so many seconds, of
+    /// `hz` jiffies each.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(&self, now: u32, seconds: u32, hz: u32) -> bool {
+        now.wrapping_sub(self.last_used) < seconds.saturating_mul(hz)
+    }
+}
+
 /// Map `snat4|6`, by the [`FlowKey`] of the reply: who holds this port toward this backend.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(C)]

@@ -92,8 +92,9 @@ impl<A: PerFamily> decide::Tables<A> for View<'_, A> {
 
     fn affinity(&self, key: &AffinityKey<A>, seconds: u32) -> Option<Affinity> {
         let affinity = self.affinities.get(key).copied()?;
-        let age = u64::from(self.now.wrapping_sub(affinity.last_used));
-        (age <= u64::from(seconds) * u64::from(self.tables.config.hz)).then_some(affinity)
+        affinity
+            .holds(self.now, seconds, self.tables.config.hz)
+            .then_some(affinity)
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
             ..Affinity::default()
         };
         let at = |now| View::with_affinities(&tables, [(key, affinity)].into(), now);
-        assert!(at(1_000 + 10 * 250).affinity(&key, 10).is_some());
-        assert!(at(1_001 + 10 * 250).affinity(&key, 10).is_none());
+        assert!(at(999 + 10 * 250).affinity(&key, 10).is_some());
+        assert!(at(1_000 + 10 * 250).affinity(&key, 10).is_none());
     }
 }

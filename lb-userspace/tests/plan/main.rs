@@ -1,5 +1,6 @@
 //! Do the tables say what the Services ask for, at every moment and whatever happened before?
 
+mod affinity;
 mod agreement;
 mod atomicity;
 mod endpoints;

@@ -61,6 +61,8 @@ pub struct Service {
     frontend: SocketAddr,
     protocol: Protocol,
     flags: u32,
+    /// More frontends of the same port.
+    others: Vec<(u32, SocketAddr)>,
     affinity_seconds: u32,
     ranges: Vec<(IpAddr, u32)>,
     inside: (Vec<Endpoint>, u32),
@@ -80,6 +82,7 @@ impl Service {
             frontend,
             protocol,
             flags,
+            others: Vec::new(),
             affinity_seconds: 0,
             ranges: Vec::new(),
             inside: (endpoints.to_vec(), 0),
@@ -91,6 +94,13 @@ impl Service {
     #[must_use]
     pub fn cluster_ip(protocol: Protocol, frontend: SocketAddr, endpoints: &[Endpoint]) -> Self {
         Self::new(FRONTEND_CLUSTER_IP, protocol, frontend, endpoints)
+    }
+
+    /// The same, dialled at another address or port, too (`FRONTEND_*` bits).
+    #[must_use]
+    pub fn also_at(mut self, flags: u32, frontend: SocketAddr) -> Self {
+        self.others.push((flags, frontend));
+        self
     }
 
     /// The same with ClientIP affinity.
@@ -185,26 +195,29 @@ impl Fixture {
         self.tables.services.insert(id, name);
         let inside = self.add_pool::<A>(id, service.protocol, &service.inside);
         let outside = self.add_pool::<A>(id, service.protocol, &service.outside);
-        let key = FrontendKey::<A> {
-            address: family(service.frontend.ip()),
-            port: service.frontend.port(),
+        let key = |frontend: SocketAddr| FrontendKey::<A> {
+            address: family(frontend.ip()),
+            port: frontend.port(),
             protocol: service.protocol.number(),
             reserved: 0,
         };
-        self.publish(FrontendInfo {
-            key,
-            service_port: id,
-            flags: service.flags,
-            affinity_seconds: service.affinity_seconds,
-            inside,
-            outside,
-        });
+        let first = (service.flags, service.frontend);
+        for (flags, frontend) in [first].iter().chain(&service.others) {
+            self.publish(FrontendInfo {
+                key: key(*frontend),
+                service_port: id,
+                flags: *flags,
+                affinity_seconds: service.affinity_seconds,
+                inside,
+                outside,
+            });
+        }
         if service.flags & FRONTEND_CLUSTER_IP != 0 {
             self.publish(FrontendInfo::<A> {
                 key: FrontendKey {
                     port: 0,
                     protocol: 0,
-                    ..key
+                    ..key(service.frontend)
                 },
                 service_port: id,
                 flags: FRONTEND_ADDRESS,

@@ -1,6 +1,8 @@
 //! A new flow gets a backend, both directions are translated, and replies leave as the frontend's.
 
-use lb_common::layout::{FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_NODE_PORT};
+use lb_common::layout::{
+    FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_EXTERNAL_IP, FRONTEND_NODE_PORT,
+};
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service};
 use lb_tests::packet::{Body, FIN, Packet, SYN};
 
@@ -230,6 +232,65 @@ fn affinity_keeps_a_client_with_its_backend() {
                 "the second flow goes by affinity",
                 Fixture::new().with(&service),
             )
+        }]
+    });
+}
+
+/// Kubernetes keeps a client's affinity for each port of a Service, whatever address it dials.
+#[test]
+fn affinity_holds_on_every_address_of_the_port() {
+    check_each_protocol(|case| {
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        let external = case.address("198.51.100.40", "2001:db8:100::40", 80);
+        let node_port = case.node(30_123);
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)])
+            .also_at(FRONTEND_EXTERNAL_IP, external)
+            .also_at(FRONTEND_NODE_PORT, node_port)
+            .with_affinity(10_800);
+        let dialled = [vip, external, node_port];
+        let clients = [0, 1, 2].map(|i| case.pod(CLIENT, client.port() + i));
+        let pairs = || dialled.iter().copied().zip(clients);
+        vec![Row {
+            steps: pairs()
+                .map(|(frontend, client)| {
+                    let fate = Fate::Becomes(case.first(client, server));
+                    (At::FromPod(CLIENT), case.first(client, frontend), fate)
+                })
+                .collect(),
+            flows: pairs()
+                .map(|(frontend, client)| FlowPair {
+                    frontend,
+                    ..case.flow(
+                        client,
+                        server,
+                        if frontend == vip { 0 } else { FLOW_AFFINITY },
+                    )
+                })
+                .collect(),
+            ..row("three frontends", Fixture::new().with(&service))
+        }]
+    });
+}
+
+/// A node on which seconds last no time.
+#[test]
+fn an_affinity_that_timed_out_is_none() {
+    check(|case| {
+        let (vip, server) = (case.vip(), case.server());
+        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)])
+            .with_affinity(10_800);
+        let mut fixture = Fixture::new().with(&service);
+        fixture.tables.config.hz = 0;
+        let clients = [0, 1].map(|i| case.pod(CLIENT, 40_000 + i));
+        vec![Row {
+            steps: clients
+                .map(|client| {
+                    let fate = Fate::Becomes(case.first(client, server));
+                    (At::FromPod(CLIENT), case.first(client, vip), fate)
+                })
+                .into(),
+            flows: clients.map(|client| case.flow(client, server, 0)).into(),
+            ..row("both flows draw", fixture)
         }]
     });
 }

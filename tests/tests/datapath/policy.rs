@@ -96,6 +96,84 @@ fn source_ranges_admit_only_whom_they_contain() {
     });
 }
 
+/// Ranges within ranges, the ends of ranges, single addresses and everybody, as the kernel's trie
+/// has them.
+#[test]
+fn source_ranges_are_exact() {
+    check(|case| {
+        let frontend = case.address("198.51.100.40", "2001:db8:100::40", 80);
+        let server = case.server();
+        let v4 = frontend.is_ipv4();
+        let range = |v4_text: &str, v6_text: &str, v4_bits, v6_bits| {
+            let network = case.address(v4_text, v6_text, 0).ip();
+            (network, if v4 { v4_bits } else { v6_bits })
+        };
+        let nested = [
+            range("192.0.2.0", "2001:db8:7::", 24, 48),
+            range("192.0.2.128", "2001:db8:7:8::", 25, 64),
+            range("203.0.113.8", "2001:db8:113::8", 32, 128),
+        ];
+        let everybody = [range("0.0.0.0", "::", 0, 0)];
+        let steps = |sources: &[(&str, &str, bool)]| {
+            let step = |(v4_text, v6_text, admitted): &(&str, &str, bool)| {
+                let client = case.address(v4_text, v6_text, 40_000);
+                let fate = if *admitted {
+                    Fate::Becomes(case.first(client, server))
+                } else {
+                    Fate::Dropped
+                };
+                (At::FromUplink, case.first(client, frontend), fate)
+            };
+            sources.iter().map(step).collect::<Vec<_>>()
+        };
+        let made = |name: &str, ranges: &[(std::net::IpAddr, u32)], sources| {
+            let service = Service::new(
+                FRONTEND_LOAD_BALANCER,
+                case.protocol,
+                frontend,
+                &[Endpoint::here(server)],
+            );
+            let steps: Vec<_> = steps(sources);
+            let admitted = steps
+                .iter()
+                .filter(|(.., fate)| matches!(fate, Fate::Becomes(_)));
+            let flow = |client| FlowPair {
+                frontend,
+                ..case.flow(client, server, FLOW_OUTSIDE)
+            };
+            let dropped = steps.len() - admitted.clone().count();
+            Row {
+                flows: admitted.map(|(_, packet, _)| flow(packet.source)).collect(),
+                drops: vec!["source-range"; dropped],
+                steps,
+                ..row(name, Fixture::new().with(&service.only_from(ranges)))
+            }
+        };
+        vec![
+            made(
+                "nested",
+                &nested,
+                &[
+                    ("192.0.2.0", "2001:db8:7::", true),
+                    ("192.0.2.127", "2001:db8:7:7::1", true),
+                    ("192.0.2.255", "2001:db8:7:8::1", true),
+                    ("192.0.3.0", "2001:db8:8::", false),
+                    ("203.0.113.8", "2001:db8:113::8", true),
+                    ("203.0.113.9", "2001:db8:113::9", false),
+                ],
+            ),
+            made(
+                "everybody",
+                &everybody,
+                &[
+                    ("192.0.2.1", "2001:db8:7::1", true),
+                    ("203.0.113.9", "2001:db8:113::9", true),
+                ],
+            ),
+        ]
+    });
+}
+
 /// While flows from before us still arrive, a TCP packet that has none is theirs; a new one is ours.
 #[test]
 fn during_take_over_tcp_without_flow_passes() {
