@@ -162,6 +162,7 @@ mod tests {
             service: ObjectName::new(namespace, name),
             kind: "ClusterIP".to_owned(),
             cluster_ips: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            proxied_ips: Vec::new(),
             ports: ports.collect(),
         }
     }

@@ -1,6 +1,7 @@
 //! Why did a command fail? The object, and the remedy.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::print::PrintError;
 use crate::daemon::DaemonError;
@@ -41,6 +42,14 @@ pub enum CliError {
     /// There are no manifests to answer from.
     #[error("no manifests are named: add -f with the directory or file that they are in")]
     NoManifests,
+    /// A capture cannot be read.
+    #[error("capture {}: {source}", file.display())]
+    Capture {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A question has no answer.
     #[error(transparent)]
     Question(#[from] QuestionError),

@@ -16,6 +16,8 @@ use crate::model::{ObjectName, Policy};
 pub struct Answer {
     /// What was asked.
     pub question: Question,
+    /// What the answer is drawn from.
+    pub ground: Ground,
     /// What the client is to the decision.
     pub class: SourceClass,
     /// What becomes of the flow.
@@ -37,6 +39,15 @@ pub struct Answer {
     pub steps: Vec<Step>,
     /// What may help whoever asked, as sentences.
     pub hints: Vec<String>,
+}
+
+/// What an answer is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// What the programs in the kernel decide by now.
+    Maps,
+    /// What manifests would make of this node.
+    Manifests,
 }
 
 /// What becomes of a flow.
@@ -149,6 +160,7 @@ impl Answer {
         };
         Self {
             question: *question,
+            ground: Ground::Manifests,
             class,
             verdict,
             reason,
@@ -186,6 +198,17 @@ impl Candidate {
     #[must_use]
     pub fn snat(&self) -> bool {
         self.nat != Nat::DestinationOnly
+    }
+}
+
+impl Ground {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Maps => "maps",
+            Self::Manifests => "manifests",
+        }
     }
 }
 

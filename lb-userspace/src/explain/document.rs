@@ -17,6 +17,8 @@ pub struct Document<'a> {
     destination: IpAddr,
     destination_port: Option<u16>,
     protocol: String,
+    /// What the answer is drawn from: `maps` or `manifests`.
+    ground: &'static str,
     /// `pod`, `node` or `outside`.
     source_class: &'static str,
     verdict: &'static str,
@@ -54,6 +56,7 @@ impl Answer {
             destination: question.destination,
             destination_port: has_ports(question.protocol).then_some(question.destination_port),
             protocol: protocol_name(question.protocol),
+            ground: self.ground.name(),
             source_class: class_name(self.class),
             verdict: self.verdict.name(),
             reason: self.reason.name(),

@@ -4,6 +4,7 @@
 //! Pure: whoever asks brings the tables and what else is known; nothing is decided here.
 
 mod answer;
+pub mod capture;
 mod document;
 mod hints;
 mod names;
@@ -27,7 +28,9 @@ use lb_common::layout::{
     FLOW_REPLY, FLOW_SNAT, FRONTEND_MAGLEV, Flow, FlowKey, FrontendInfo,
 };
 
-pub use answer::{Answer, Candidate, Frontend, Reason, ServedPort, Step, Verdict};
+pub use answer::{Answer, Candidate, Frontend, Ground, Reason, ServedPort, Step, Verdict};
+pub use capture::{Capture, CapturedFlow};
+pub use document::Document;
 pub use planned::{Planned, planned};
 pub use question::{Question, QuestionError, has_ports, protocol_name};
 
@@ -107,6 +110,9 @@ pub fn explain(question: &Question, known: &Known<'_>) -> Result<Answer, Questio
             destination: question.destination,
         });
     };
+    if known.traffic.is_some() {
+        answer.ground = Ground::Maps;
+    }
     introduce(&mut answer, known.state);
     answer.hints = hints::hints(&answer, known);
     Ok(answer)

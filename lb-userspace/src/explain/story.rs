@@ -5,7 +5,7 @@ use std::fmt;
 use lb_common::decide::{Nat, SourceClass};
 use lb_common::drops::DropReason;
 
-use super::answer::{Answer, Candidate, Frontend, Reason, ServedPort, Verdict};
+use super::answer::{Answer, Candidate, Frontend, Ground, Reason, ServedPort, Verdict};
 use super::names;
 use super::question::has_ports;
 use crate::model::Policy;
@@ -38,7 +38,11 @@ impl fmt::Display for Answer {
         for hint in &self.hints {
             writeln!(f, "\nhint: {hint}")?;
         }
-        Ok(())
+        let ground = match self.ground {
+            Ground::Maps => "by the maps in the kernel",
+            Ground::Manifests => "by the manifests; --live asks the maps in the kernel",
+        };
+        writeln!(f, "\n({ground})")
     }
 }
 

@@ -165,6 +165,8 @@ pub(super) struct Pod {
     pub(super) addresses: Vec<IpAddr>,
     /// Condition `Ready`.
     pub(super) ready: bool,
+    /// Since when that is so, as RFC 3339.
+    pub(super) since: Option<String>,
     /// Whether `metadata.deletionTimestamp` is set.
     pub(super) terminating: bool,
     /// `spec.nodeName`.

@@ -57,6 +57,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// `status.loadBalancer.ingress[].ip` with `ipMode` VIP, or what we gave as the provider.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip` with `ipMode` Proxy: not served, for display.
+    pub proxied_ips: Vec<IpAddr>,
     /// `spec.loadBalancerSourceRanges`; empty = everybody.
     pub source_ranges: Vec<IpNet>,
     /// `spec.ports`.
@@ -236,6 +238,8 @@ pub struct Endpoint {
     /// Its share of new flows among the others' (annotation `lb/weight` of its slice), 1 to
     /// [`WEIGHT_MAX`].
     pub weight: u32,
+    /// Since when its Pod is ready, or is not (RFC 3339), for display; none = nobody says.
+    pub since: Option<String>,
 }
 
 /// This node, as far as plans depend on it.

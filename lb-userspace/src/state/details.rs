@@ -20,6 +20,9 @@ pub struct ServiceDetails {
     /// Its ClusterIPs, the primary one first.
     #[serde(default)]
     pub cluster_ips: Vec<IpAddr>,
+    /// Addresses of a load balancer that brings their packets to node ports itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxied_ips: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<PortDetails>,
 }
@@ -60,6 +63,9 @@ pub struct Target {
     /// Condition `terminating`.
     #[serde(default)]
     pub terminating: bool,
+    /// Since when its Pod is ready, or is not, as RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// The details of everything that is known, kept up to date change by change.
@@ -124,6 +130,7 @@ fn service_details(name: &ObjectName, service: &Service) -> ServiceDetails {
         service: name.clone(),
         kind: kind.to_owned(),
         cluster_ips: service.cluster_ips.clone(),
+        proxied_ips: service.proxied_ips.clone(),
         ports: ports.collect(),
     }
 }
@@ -139,6 +146,7 @@ fn targets(slice: &Slice) -> Vec<Target> {
             ready: endpoint.ready,
             serving: endpoint.serving,
             terminating: endpoint.terminating,
+            since: endpoint.since.clone(),
         })
         .collect()
 }
@@ -163,6 +171,7 @@ mod tests {
                 node_hints: BTreeSet::new(),
                 target: Some("Pod/kubia-vs2kl".to_owned()),
                 weight: 1,
+                since: None,
             }],
         }
     }

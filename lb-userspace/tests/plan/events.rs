@@ -30,7 +30,7 @@ const EVENTS: usize = 24;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Told(Change),
+    Told(Box<Change>),
     /// So many milliseconds pass.
     Pause(u64),
     /// The process ends, and another one adopts what is there.
@@ -40,12 +40,12 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (service_name(), option(service_variant())).prop_map(|(of, service)| {
-            Event::Told(Change::Service(name(of), service))
+            Event::Told(Box::new(Change::Service(name(of), service)))
         }),
         6 => (slice_name(), option(slice_variant())).prop_map(|(of, slice)| {
-            Event::Told(Change::Slice(name(of), slice))
+            Event::Told(Box::new(Change::Slice(name(of), slice)))
         }),
-        1 => node_variant().prop_map(|node| Event::Told(Change::Node(node))),
+        1 => node_variant().prop_map(|node| Event::Told(Box::new(Change::Node(node)))),
         2 => (1..1_500_u64).prop_map(Event::Pause),
         1 => Just(Event::Restart),
     ]
@@ -190,7 +190,7 @@ impl Story {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Told(change) => {
-                self.planner.apply(vec![change], self.now);
+                self.planner.apply(vec![*change], self.now);
             }
             Event::Pause(millis) => {
                 self.now += millis;

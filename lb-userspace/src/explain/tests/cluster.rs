@@ -56,6 +56,7 @@ fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
         node_hints: [].into(),
         target: Some(format!("Pod/at-{address}")),
         weight: 1,
+        since: (!ready).then(|| "2026-01-01T00:00:00Z".to_owned()),
     }
 }
 
@@ -91,6 +92,7 @@ pub(super) fn cluster() -> Cluster {
     };
     let local = Service {
         load_balancer_ips: vec![ip("146.148.47.155")],
+        proxied_ips: vec![ip("146.148.47.156")],
         source_ranges: vec!["203.0.113.0/24".parse().expect("a network")],
         external_policy: Policy::Local,
         affinity_seconds: Some(10_800),

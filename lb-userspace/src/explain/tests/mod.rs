@@ -9,7 +9,7 @@ use lb_common::layout::{Affinity, AffinityKey, FLOW_REPLY, Flow};
 use super::*;
 
 /// Source, destination, verdict, reason, and words that the hints must have.
-const FATES: [[&str; 5]; 14] = [
+const FATES: [[&str; 5]; 15] = [
     ["10.42.0.9", "10.43.165.39:80", "forward", "new-flow", ""],
     [
         "10.42.0.10",
@@ -58,7 +58,7 @@ const FATES: [[&str; 5]; 14] = [
         "10.43.0.3:80",
         "reject",
         "no-endpoints",
-        "2 are not ready (Pod/at-10.42.0.30, Pod/at-10.42.1.30)",
+        "2 pods match the selector, both not ready (Pod/at-10.42.0.30 since 2026-01-01T00:00:00Z, ",
     ],
     [
         "203.0.113.7",
@@ -73,6 +73,13 @@ const FATES: [[&str; 5]; 14] = [
         "drop",
         "source-range",
         "203.0.113.0/24 only",
+    ],
+    [
+        "203.0.113.7",
+        "146.148.47.156:80",
+        "pass",
+        "no-frontend",
+        "left to the cloud's load balancer: Service default/local has it with `ipMode: Proxy`",
     ],
     [
         "10.42.0.9",
@@ -261,6 +268,8 @@ fn the_story_reads_well() {
 Each new connection draws one of them.
 
 hint: backends on other nodes see this node's address instead of the client's, or their replies would not come back through here; `externalTrafficPolicy: Local` would keep it
+
+(by the manifests; --live asks the maps in the kernel)
 "
     );
     assert_eq!(
@@ -272,6 +281,8 @@ hint: backends on other nodes see this node's address instead of the client's, o
 Dropped: neither TCP, UDP nor SCTP (a ping, say) to a ClusterIP, which exists only together with its ports.
 
 hint: a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl`
+
+(by the manifests; --live asks the maps in the kernel)
 "
     );
 }
@@ -281,6 +292,7 @@ fn programs_get_the_same_as_people() {
     let answer = offline("203.0.113.7", "192.0.2.10:30123");
     let document = serde_json::to_value(answer.document()).expect("a document");
     assert_eq!(document["verdict"], "forward");
+    assert_eq!(document["ground"], "manifests");
     assert_eq!(document["service"], "default/kubia");
     assert_eq!(document["frontend"]["kind"], "NodePort");
     assert_eq!(document["backends"][0], "10.42.0.10:8080");

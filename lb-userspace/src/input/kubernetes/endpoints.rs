@@ -81,5 +81,6 @@ fn endpoint(
         node_hints: [].into(),
         target: address.target_ref.as_ref().and_then(target),
         weight: 1,
+        since: None,
     })
 }

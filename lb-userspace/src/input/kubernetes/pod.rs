@@ -23,11 +23,11 @@ pub(in crate::input) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod 
         if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
             read_addresses(&mut pod, status, findings);
         }
-        pod.ready = status
-            .conditions
-            .iter()
-            .flatten()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let mut conditions = status.conditions.iter().flatten();
+        let ready = conditions.find(|condition| condition.type_ == "Ready");
+        pod.ready = ready.is_some_and(|ready| ready.status == "True");
+        let since = ready.and_then(|ready| ready.last_transition_time.as_ref());
+        pod.since = since.map(|time| time.0.to_string());
     }
     pod
 }

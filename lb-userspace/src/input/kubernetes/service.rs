@@ -28,6 +28,8 @@ pub(in crate::input) fn service(object: &core::Service, findings: &mut Findings)
     let external_ips = service_addresses::external_ips(spec, findings);
     let external_policy = external_policy(spec, &kind, findings);
     let wants_health_check = kind == ServiceKind::LoadBalancer && external_policy == Policy::Local;
+    let (load_balancer_ips, proxied_ips) =
+        service_addresses::given_load_balancer_ips(object, &kind, findings);
     let labels = object.metadata.labels.as_ref();
 
     Service {
@@ -50,7 +52,8 @@ pub(in crate::input) fn service(object: &core::Service, findings: &mut Findings)
         model: model::Service {
             cluster_ips: cluster_ips.explicit(),
             external_ips,
-            load_balancer_ips: service_addresses::given_load_balancer_ips(object, &kind, findings),
+            load_balancer_ips,
+            proxied_ips,
             source_ranges: source_ranges(spec, findings),
             ports: service_ports::ports(spec, &kind, findings),
             internal_policy: findings

@@ -153,29 +153,33 @@ pub(super) fn provider(
     Provider::Default(asked.and_then(|text| findings.address("spec.loadBalancerIP", text)))
 }
 
-/// Reads `status.loadBalancer.ingress`: addresses that come to this node as they are.
+/// Reads `status.loadBalancer.ingress`: addresses whose packets come to this node as they are, and
+/// those whose packets the load balancer brings to a node port itself.
 pub(super) fn given_load_balancer_ips(
     object: &core::Service,
     kind: &ServiceKind,
     findings: &mut Findings,
-) -> Vec<IpAddr> {
+) -> (Vec<IpAddr>, Vec<IpAddr>) {
     if *kind != ServiceKind::LoadBalancer {
-        return Vec::new();
+        return Default::default();
     }
     let status = object.status.as_ref();
     let status = status.and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|status| status.ingress.as_ref());
-    let mut addresses = Vec::new();
+    let (mut addresses, mut proxied) = (Vec::new(), Vec::new());
     for (i, ingress) in ingress.into_iter().flatten().enumerate() {
         let at = |field| item("status.loadBalancer.ingress", i, field);
         let modes = [("VIP", true), ("Proxy", false)];
         let mode = findings.choice(&at("ipMode"), ingress.ip_mode.as_deref(), &modes);
         if let Some(text) = ingress.ip.as_deref().filter(|text| !text.is_empty())
             && let Some(address) = findings.address(&at("ip"), text)
-            && mode.unwrap_or(true)
         {
-            addresses.push(address);
+            if mode.unwrap_or(true) {
+                addresses.push(address);
+            } else {
+                proxied.push(address);
+            }
         }
     }
-    addresses
+    (addresses, proxied)
 }

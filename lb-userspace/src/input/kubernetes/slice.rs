@@ -118,6 +118,7 @@ fn endpoint(
         node_hints: nodes.map(|node| node.name).collect(),
         target: object.target_ref.as_ref().and_then(target),
         weight: 1,
+        since: None,
     })
 }
 

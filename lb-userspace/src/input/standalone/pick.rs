@@ -36,6 +36,7 @@ pub(super) fn pick<'a>(
                     node_hints: [].into(),
                     target: Some(format!("Pod/{}", name.name)),
                     weight: 1,
+                    since: pod.since.clone(),
                 };
                 hint(&mut endpoint, service.distribution, &zone_of);
                 let key = (*family, ports.clone());

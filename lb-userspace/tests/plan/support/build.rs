@@ -87,6 +87,7 @@ pub(crate) fn ready(address: &str) -> Endpoint {
         node_hints: [].into(),
         target: None,
         weight: 1,
+        since: None,
         hostname: None,
     }
 }

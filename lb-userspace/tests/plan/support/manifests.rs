@@ -14,6 +14,7 @@ pub(crate) fn read(file: &Path) -> (Vec<Change>, Update) {
         service_cidrs: Vec::new(),
         node_port_range: NODE_PORT_RANGE,
         allocations: lb_userspace::input::Allocations::default(),
+        kept: None,
     };
     let update = read_once(options).unwrap();
     let addresses = update.node.addresses.iter().copied();

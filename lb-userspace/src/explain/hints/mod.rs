@@ -1,18 +1,19 @@
 //! What may help whoever asked? Remarks beside the answer; none of them decides anything.
 
+mod endpoints;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::decide::{Nat, SourceClass};
 use lb_common::drops::DropReason;
-use lb_common::layout::{BACKEND_IN_CLUSTER, FRONTEND_ADDRESS, FRONTEND_NODE_PORT, FrontendInfo};
+use lb_common::layout::{FRONTEND_ADDRESS, FRONTEND_NODE_PORT, FrontendInfo};
 
-use super::answer::{Answer, Reason, ServedPort, Verdict};
+use super::answer::{Answer, Reason, Verdict};
 use super::question::{Question, has_ports, protocol_name};
 use super::{Known, names};
-use crate::model::{ObjectName, Policy};
-use crate::state::Target;
+use crate::model::Policy;
 use crate::tables::PerFamily;
 
 /// The hints, the most helpful one first.
@@ -104,80 +105,6 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
         }
     }
 
-    /// Why nobody serves: how many endpoints there are, and what is wrong with them.
-    fn endpoints_of_service(&self) -> Vec<String> {
-        let Some(served) = &self.answer.served else {
-            return Vec::new();
-        };
-        let targets = self.targets(served);
-        if targets.is_empty() {
-            return vec![format!(
-                "Service {} has no endpoint at all: does its selector match the labels of any pod? `kubectl get endpointslices` and `kubectl get pods --show-labels` tell",
-                served.service
-            )];
-        }
-        if targets.iter().any(|target| target.ready) {
-            return vec![format!(
-                "{}, but none has a port for {}: does the target port's name match a container port?",
-                count(targets.len(), "endpoint is there", "endpoints are there"),
-                describe_port(served)
-            )];
-        }
-        let terminating = targets.iter().filter(|target| target.terminating).count();
-        let unready = targets.len() - terminating;
-        let mut parts = Vec::new();
-        if unready > 0 {
-            parts.push(count(unready, "is not ready", "are not ready"));
-        }
-        if terminating > 0 {
-            let text = count(terminating, "is terminating", "are terminating");
-            parts.push(format!("{text} and no longer serves"));
-        }
-        let names: Vec<_> = targets
-            .iter()
-            .take(SHOWN)
-            .map(|target| name(target))
-            .collect();
-        let more = if targets.len() > SHOWN { ", …" } else { "" };
-        vec![format!(
-            "no ready endpoint: {}, {} ({}{more}); look at their readiness probes",
-            count(targets.len(), "endpoint is known", "endpoints are known"),
-            parts.join(", "),
-            names.join(", "),
-        )]
-    }
-
-    /// The endpoints that this node must not choose.
-    fn elsewhere(&self) -> String {
-        let field = match self.answer.class {
-            SourceClass::Outside if self.is_external() => "externalTrafficPolicy",
-            _ => "internalTrafficPolicy",
-        };
-        let served = self.answer.served.as_ref();
-        let backends = A::of(self.known.tables).backends.values();
-        let remote = backends.filter(|backend| {
-            served.is_some_and(|served| served.id == backend.service_port)
-                && backend.flags & BACKEND_IN_CLUSTER != 0
-        });
-        let nodes: BTreeSet<&str> = served
-            .map(|served| self.targets(served))
-            .unwrap_or_default()
-            .iter()
-            .filter(|target| target.ready)
-            .filter_map(|target| target.node.as_deref())
-            .collect();
-        let nodes = if nodes.is_empty() {
-            String::new()
-        } else {
-            let nodes: Vec<_> = nodes.into_iter().collect();
-            format!(" (on {})", nodes.join(", "))
-        };
-        format!(
-            "`{field}: Local` and no endpoint on this node, but {}{nodes}: send the traffic there (load balancers ask the Service's healthCheckNodePort), or write `{field}: Cluster`",
-            count(remote.count(), "elsewhere", "elsewhere"),
-        )
-    }
-
     /// Which ports the address has, and what the client may have meant.
     fn other_ports(&self) -> Vec<String> {
         let question = self.question;
@@ -248,6 +175,9 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
                 list("port", &ports)
             )];
         }
+        if let Some(hint) = self.left_to_the_cloud() {
+            return vec![hint];
+        }
         let mut backends = A::of(self.known.tables).backends.values();
         let backend = backends.find(|backend| {
             backend.address.to_ip() == destination.ip()
@@ -263,6 +193,17 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
             )];
         }
         vec!["no Service has this address: routing alone decides where the packet goes".to_owned()]
+    }
+
+    /// The address is one of a load balancer that brings its traffic to node ports itself.
+    fn left_to_the_cloud(&self) -> Option<String> {
+        let address = self.question.destination;
+        let mut services = self.known.state.services.iter();
+        let service = services.find(|service| service.proxied_ips.contains(&address))?;
+        Some(format!(
+            "{address} is left to the cloud's load balancer: Service {} has it with `ipMode: Proxy`, so packets go there and come back to a node port",
+            service.service
+        ))
     }
 
     /// The port is a NodePort, but not at this address.
@@ -334,36 +275,6 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
         self.frontends
             .iter()
             .filter(move |info| info.key.address.to_ip() == destination)
-    }
-
-    /// The endpoints of a Service in this family.
-    fn targets(&self, served: &ServedPort) -> Vec<&'a Target> {
-        let targets = self.known.state.targets.iter();
-        targets
-            .filter(|target| of(&served.service, target) && A::from_ip(target.address).is_some())
-            .collect()
-    }
-}
-
-/// So many endpoints are named before the rest is `…`.
-const SHOWN: usize = 3;
-
-fn of(service: &ObjectName, target: &Target) -> bool {
-    target.service == *service
-}
-
-fn name(target: &Target) -> String {
-    target
-        .target
-        .clone()
-        .unwrap_or_else(|| target.address.to_string())
-}
-
-fn describe_port(served: &ServedPort) -> String {
-    if served.name.is_empty() {
-        format!("port {}", served.port)
-    } else {
-        format!("port {} ({:?})", served.port, served.name)
     }
 }
 

@@ -1,71 +1,9 @@
 //! What the binary `lb` answers where no kernel is needed: exit code, standard output and error.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod manifests;
+mod place;
 
-/// A place where no `lb run` has ever been; goes with its guard.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("cli-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a directory");
-        Self(path)
-    }
-
-    /// Runs `lb` there.
-    fn lb(&self, arguments: &[&str]) -> Answer {
-        self.lb_with(arguments, &[])
-    }
-
-    fn lb_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Answer {
-        let output = Command::new(env!("CARGO_BIN_EXE_lb"))
-            .args(arguments)
-            .env("LB_PIN_DIR", self.0.join("pins"))
-            .env("LB_STATE_DIR", self.0.join("state"))
-            .envs(environment.iter().copied())
-            .output()
-            .expect("lb runs");
-        Answer(output)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-/// What `lb` answered.
-#[derive(Debug)]
-struct Answer(Output);
-
-impl Answer {
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.0.status.code(), Some(code), "{self:?}");
-        self
-    }
-
-    fn says(self, text: &str) -> Self {
-        assert!(stdout(&self.0).contains(text), "{self:?}");
-        self
-    }
-
-    fn says_nothing(self) -> Self {
-        assert_eq!(stdout(&self.0), "", "{self:?}");
-        self
-    }
-
-    fn remarks(self, text: &str) -> Self {
-        let stderr = String::from_utf8_lossy(&self.0.stderr);
-        assert!(stderr.contains(text), "{self:?}");
-        self
-    }
-}
-
-fn stdout(output: &Output) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&output.stdout)
-}
+use place::Place;
 
 #[test]
 fn version_tells_all_that_matters() {
@@ -121,7 +59,7 @@ fn a_wrong_flag_names_flag_value_and_remedy() {
 #[test]
 fn a_configuration_file_is_read_and_judged() {
     let place = Place::new("file");
-    let file = place.0.join("lb.yaml");
+    let file = place.path().join("lb.yaml");
     let flag = format!("--config={}", file.display());
     std::fs::write(&file, "apiVersion: lb/v1\nuplink: [eth0]\n").expect("a file");
     place.lb(&["version", &flag]).exits(0);
@@ -153,7 +91,7 @@ fn where_nothing_is_pinned_the_remedy_is_told() {
 #[test]
 fn problems_need_no_maps() {
     let place = Place::new("problems");
-    let state = place.0.join("state");
+    let state = place.path().join("state");
     std::fs::create_dir_all(&state).expect("a directory");
     let text = r#"{
         "format": 1, "version": "0.1.0", "pid": 1, "writtenAtMillis": 0, "node": "node-a",
@@ -204,5 +142,5 @@ fn uninstall_with_nothing_there_is_done_and_leaves_nothing() {
     let place = Place::new("uninstall");
     place.lb(&["uninstall"]).exits(0).says("0 maps");
     place.lb(&["--cleanup"]).exits(0).says("0 maps");
-    assert!(!place.0.join("state").exists());
+    assert!(!place.path().join("state").exists());
 }
