@@ -45,6 +45,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         package: "ethtool",
         purpose: "offloads off on test links",
     },
+    Tool {
+        program: "dig",
+        package: "bind9-dnsutils",
+        purpose: "what a DNS client sees",
+    },
 ];
 
 /// The facts on which `setup` decides.

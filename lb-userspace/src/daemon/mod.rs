@@ -30,7 +30,7 @@ use crate::object;
 use crate::plan::{CompleteList, ConfigBase};
 use crate::reconcile::Reconciler;
 use crate::settings::Settings;
-use crate::state::{Lock, State, StateError};
+use crate::state::{self, Lock, State, StateError};
 use links::{Heard, Links};
 use names::Names;
 use reporter::Reporter;
@@ -67,7 +67,8 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     let mut links = Links::follow()?;
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
     let _following = manifests::start(
-        manifests::Options::new(settings, before.allocations.clone()),
+        manifests::Options::new(settings, before.allocations.clone())
+            .keeping(state::manifests_beside(&state_file)),
         sender,
     )?;
     let mut names = Names::new(settings);

@@ -11,7 +11,7 @@ use crate::settings::Settings;
 pub(super) struct Names<'s> {
     settings: &'s Settings,
     directory: Directory,
-    /// None until everything is known: until then no name can be said not to exist.
+    /// None until the first list: until then nothing is known.
     server: Option<Server>,
 }
 
@@ -34,13 +34,17 @@ impl<'s> Names<'s> {
         }
     }
 
-    /// Follows the world; once it is `complete`, clients are answered.
+    /// Follows the world; clients are answered, and once it is `complete`, other names are said not to
+    /// exist.
     pub(super) fn follow(&mut self, world: &World, touched: &BTreeSet<ObjectName>, complete: bool) {
         if !self.is_wanted() {
             return;
         }
         self.directory.update(world, touched);
-        if complete && self.server.is_none() {
+        if complete {
+            self.directory.complete();
+        }
+        if self.server.is_none() {
             let upstream = Upstream::new(self.settings.dns_upstream.clone());
             let responder = Responder::new(self.directory.clone(), upstream);
             self.server = Some(Server::start(&self.settings.dns_listen, &responder));

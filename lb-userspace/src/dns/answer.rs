@@ -59,6 +59,13 @@ pub fn answer(zone: &Zone, name: &Name, kind: RecordType, turn: u16) -> Option<A
             .collect();
         if wanted.is_empty() {
             if found.data.is_none() {
+                if !zone.is_complete() {
+                    // It may come yet: the client asks again, or somebody else.
+                    return Some(Answer {
+                        code: ResponseCode::ServFail,
+                        ..Answer::default()
+                    });
+                }
                 answer.code = ResponseCode::NXDomain;
             }
             let why = zone.start_of_authority();

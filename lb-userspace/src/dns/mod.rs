@@ -68,6 +68,12 @@ impl Directory {
         zone.set_service_cidrs(&world.node().service_cidrs);
     }
 
+    /// Every Service is known now, so that other names can be said not to exist.
+    pub fn complete(&self) {
+        let mut zone = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        zone.set_complete();
+    }
+
     /// Looks something up.
     pub fn read<R>(&self, look_up: impl FnOnce(&Zone) -> R) -> R {
         look_up(&self.0.read().unwrap_or_else(PoisonError::into_inner))

@@ -29,6 +29,7 @@ impl Cluster {
         };
         cluster.apply(vec![Change::Node(node)]);
         cluster.apply(changes);
+        cluster.directory.complete();
         cluster
     }
 
@@ -109,6 +110,7 @@ fn endpoint(address: &str, ready: bool, hostname: Option<&str>) -> Endpoint {
         node_hints: [].into(),
         target: None,
         weight: 1,
+        since: None,
     }
 }
 
@@ -375,4 +377,24 @@ fn each_of_several_comes_first_once() {
         assert_eq!(answer.answers[0].data.to_string(), *expected);
         assert_eq!(answer.answers.len(), 3);
     }
+}
+
+#[test]
+fn before_everything_is_known_no_name_is_said_not_to_exist() {
+    let kubia = service("kubia", ServiceKind::ClusterIp, &["10.43.7.83"], &[]);
+    let mut cluster = Cluster {
+        world: World::default(),
+        directory: Directory::new(Domain::default()),
+    };
+    cluster.apply(vec![kubia]);
+    let ask = |cluster: &Cluster, name: &str| {
+        cluster.ask(&format!("{name}.default.svc.cluster.local. A"))
+    };
+    let known = "kubia.default.svc.cluster.local. A 10.43.7.83";
+    assert_eq!(ask(&cluster, "kubia"), known);
+    assert_eq!(ask(&cluster, "other"), "ServFail");
+    cluster.directory.complete();
+    assert_eq!(ask(&cluster, "kubia"), known);
+    let missing = "NXDomain\nauthority cluster.local. SOA";
+    assert_eq!(ask(&cluster, "other"), missing);
 }

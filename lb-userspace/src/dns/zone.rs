@@ -31,6 +31,8 @@ pub struct Zone {
     pointers: BTreeMap<IpAddr, BTreeSet<(ObjectName, Prefix)>>,
     /// Prefixes of ClusterIPs: what is not known of them nobody else knows.
     service_cidrs: Vec<IpNet>,
+    /// Whether a name that is not here is nowhere.
+    complete: bool,
     /// Counts changes.
     serial: u32,
 }
@@ -55,6 +57,7 @@ impl Zone {
             services: BTreeMap::new(),
             pointers: BTreeMap::new(),
             service_cidrs: Vec::new(),
+            complete: false,
             serial: 1,
         }
     }
@@ -78,6 +81,16 @@ impl Zone {
             self.services.insert(service.clone(), records);
         }
         self.serial = self.serial.wrapping_add(1);
+    }
+
+    /// Every Service is known now: what is not here is nowhere.
+    pub(super) fn set_complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Whether a name that is not here is nowhere.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// ClusterIPs come from these prefixes now.

@@ -138,12 +138,15 @@ impl State {
             .map_err(io("write its directory"))
     }
 
-    /// Removes the file, its lock, and their directory unless there is something else in it.
+    /// Removes the file, what is kept beside it, its lock, and their directory unless there is something else in it.
     ///
     /// # Errors
     /// See [`StateError`]; no file is fine.
     pub fn remove(file: &Path, lock: Lock) -> Result<(), StateError> {
         absent_is_fine(fs::remove_file(file)).map_err(|error| failed(file, "remove", error))?;
+        let kept = manifests_beside(file);
+        absent_is_fine(fs::remove_dir_all(&kept))
+            .map_err(|error| failed(&kept, "remove", error))?;
         lock.remove(file)?;
         let directory = file.parent().unwrap_or(Path::new("."));
         match absent_is_fine(fs::remove_dir(directory)) {
@@ -160,6 +163,12 @@ impl State {
         let written = SystemTime::UNIX_EPOCH + Duration::from_millis(self.written_at_millis);
         now.duration_since(written).unwrap_or_default()
     }
+}
+
+/// The directory beside a state file for what manifests said when they were in order.
+#[must_use]
+pub fn manifests_beside(file: &Path) -> PathBuf {
+    file.with_extension("manifests")
 }
 
 /// Milliseconds since 1970.
@@ -228,6 +237,7 @@ mod tests {
                 ready: true,
                 serving: true,
                 terminating: false,
+                since: None,
             }],
             ..State::default()
         };

@@ -64,6 +64,7 @@ fn endpoints(state: u8) -> Change {
         node_hints: [].into(),
         target: None,
         weight: 1,
+        since: None,
     };
     let slice = Slice {
         service: kubia(),

@@ -1,7 +1,7 @@
 //! A ClusterIP: stable in front of pods, spread evenly, refused where nothing is defined.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -181,4 +181,38 @@ fn spread(
         *by.entry(answer.by).or_default() += 1;
     }
     Ok(by)
+}
+
+#[test]
+fn ipv6_sockets_reach_ipv4_services_by_mapped_addresses() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = Manifests::new()?;
+        manifests.write("kubia.yaml", &[service().object()])?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod(cluster.here(), "kubia-here")?;
+        app.pod(cluster.elsewhere(), "kubia-there")?;
+        let client = cluster.here().pod("client")?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+        let mapped = IpAddr::V6(kubia().v4.to_ipv6_mapped());
+        // The node's own by the socket hook, a pod's by its link.
+        for place in [lb.node(), &client] {
+            for transport in TRANSPORTS {
+                let dial = Dial::new(transport, SocketAddr::new(mapped, 80));
+                let answer = dial
+                    .ask(place)
+                    .with_context(|| format!("{place} asks {dial:?}"))?;
+                ensure!(answer.by.starts_with("kubia-"), "{answer:?}");
+                ensure!(answer.seen.is_ipv4(), "{answer:?}");
+                let refused = Dial::new(transport, SocketAddr::new(mapped, 81));
+                if transport != Transport::UdpUnconnected {
+                    let refused = refused.within(AT_ONCE).ask(place);
+                    ensure!(
+                        refused == Err(Failure::Refused),
+                        "{place}, {transport}: {refused:?}"
+                    );
+                }
+            }
+        }
+        lb.uninstall()
+    });
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Error;
+use super::kept::Kept;
 use super::parse::{file_object, parse};
 use super::shelf::{Changes, Shelf};
 use crate::model::Problem;
@@ -44,6 +45,7 @@ pub(super) struct Files {
     /// Device and inode of each file, by its name.
     identities: BTreeMap<PathBuf, (u64, u64)>,
     shelf: Shelf,
+    kept: Kept,
     /// Roots that cannot be looked at; what was in them stays.
     lost: BTreeMap<PathBuf, String>,
 }
@@ -101,12 +103,13 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 impl Files {
-    /// Reads nothing yet.
-    pub(super) fn new(roots: Arc<Roots>) -> Self {
+    /// Reads nothing yet; what files say is kept in that directory.
+    pub(super) fn new(roots: Arc<Roots>, kept: Option<PathBuf>) -> Self {
         Self {
             roots,
             identities: BTreeMap::new(),
             shelf: Shelf::default(),
+            kept: Kept::new(kept),
             lost: BTreeMap::new(),
         }
     }
@@ -144,6 +147,9 @@ impl Files {
         for file in stale {
             changes.extend(self.read_file(&file));
         }
+        if touched.everything && self.lost.is_empty() {
+            self.kept.retain(self.identities.keys());
+        }
         changes
     }
 
@@ -176,17 +182,11 @@ impl Files {
             self.lost.remove(file);
         }
         match std::fs::read_to_string(file) {
-            Ok(text) if text.is_empty() && self.shelf.has_objects(file) => {
-                let why = "it is empty, as a file is that is being written, so its objects stay \
-                           as they were; remove it to remove them";
-                self.shelf.keep(file, why.into());
-                Changes::new()
-            }
             Ok(text) => {
                 if let Ok(identity) = identity(file) {
                     self.identities.insert(file.into(), identity);
                 }
-                self.shelf.put(file, parse(file, &text))
+                self.take_in(file, &text)
             }
             Err(error) if is_root => {
                 self.lost.insert(file.into(), lost(&error));
@@ -197,15 +197,46 @@ impl Files {
                 Some(directory) if !directory.exists() => Changes::new(),
                 _ => {
                     self.identities.remove(file);
+                    self.kept.forget(file);
                     self.shelf.remove(file)
                 }
             },
             Err(error) => {
+                let changes = self.recall(file);
                 let why = format!("not readable: {error}; its objects stay as they were");
                 self.shelf.keep(file, why);
-                Changes::new()
+                changes
             }
         }
+    }
+
+    /// A file says this now.
+    fn take_in(&mut self, file: &Path, text: &str) -> Changes {
+        let reading = parse(file, text);
+        if reading.is_in_order() && !text.is_empty() {
+            self.kept.keep(file, text);
+            return self.shelf.put(file, reading);
+        }
+        let mut changes = self.recall(file);
+        if text.is_empty() && self.shelf.has_objects(file) {
+            let why = "it is empty, as a file is that is being written, so its objects stay as \
+                       they were; remove it to remove them";
+            self.shelf.keep(file, why.into());
+        } else {
+            changes.extend(self.shelf.put(file, reading));
+        }
+        changes
+    }
+
+    /// What a file that nothing is known of said before the start, as far as it was in order then.
+    fn recall(&mut self, file: &Path) -> Changes {
+        if self.shelf.knows(file) {
+            return Changes::new();
+        }
+        let text = self.kept.text(file);
+        text.map_or_else(Changes::new, |text| {
+            self.shelf.put(file, parse(file, &text))
+        })
     }
 
     /// Whether there is nothing of which was never told what it holds.
@@ -221,7 +252,16 @@ impl Files {
             why: why.clone(),
             place: None,
         });
-        lost.chain(self.shelf.problems())
+        let unkept = self.kept.failure().map(|(directory, error)| Problem {
+            object: file_object(directory),
+            field: String::new(),
+            why: format!(
+                "what manifests say cannot be kept: {error}; one that is broken at the next start \
+                 has no objects until it is mended; make room, or choose another --state-dir"
+            ),
+            place: None,
+        });
+        lost.chain(unkept).chain(self.shelf.problems())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod document;
 mod files;
+mod kept;
 mod kinds;
 mod parse;
 mod scalar;
@@ -45,6 +46,8 @@ pub struct Options {
     pub node_port_range: RangeInclusive<u16>,
     /// What was given before the restart.
     pub allocations: Allocations,
+    /// The directory that keeps what files said when they were in order; none = nothing is kept.
+    pub kept: Option<PathBuf>,
 }
 
 impl Options {
@@ -57,6 +60,16 @@ impl Options {
             service_cidrs: settings.service_cidr.clone(),
             node_port_range: settings.nodeport_range.ports(),
             allocations,
+            kept: None,
+        }
+    }
+
+    /// The same, with the texts of files kept there for the next start.
+    #[must_use]
+    pub fn keeping(self, directory: PathBuf) -> Self {
+        Self {
+            kept: Some(directory),
+            ..self
         }
     }
 }
@@ -120,7 +133,7 @@ pub fn start(options: Options, updates: mpsc::Sender<Update>) -> Result<Followin
     let (sender, signals) = threads::channel();
     // Watched before it is read: what changes in between is read again.
     let watcher = Watcher::new(Arc::clone(&roots), sender.clone(), signals)?;
-    let files = Files::new(roots);
+    let files = Files::new(roots, options.kept.clone());
     thread::Builder::new()
         .name("manifests".into())
         .spawn(move || follow(files, options, watcher, &updates))
@@ -147,7 +160,7 @@ fn follow(files: Files, options: Options, mut watcher: Watcher, updates: &mpsc::
 /// # Errors
 /// When a path is not there.
 pub fn read_once(options: Options) -> Result<Update, Error> {
-    let files = Files::new(Arc::new(Roots::new(&options.paths)?));
+    let files = Files::new(Arc::new(Roots::new(&options.paths)?), options.kept.clone());
     let (_, update) = Source::read(files, options);
     Ok(update)
 }

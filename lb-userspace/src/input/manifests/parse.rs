@@ -29,6 +29,13 @@ pub(super) struct Reading {
     pub(super) problems: Vec<Problem>,
 }
 
+impl Reading {
+    /// Whether everything in it is in force as it is written.
+    pub(super) fn is_in_order(&self) -> bool {
+        !self.is_broken && self.refused.is_empty()
+    }
+}
+
 /// Reads the text of a file.
 pub(super) fn parse(file: &Path, text: &str) -> Reading {
     let mut parser = Parser {

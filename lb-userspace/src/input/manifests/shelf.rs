@@ -82,6 +82,11 @@ impl Shelf {
         }];
     }
 
+    /// Whether a file has said anything yet, be it nothing.
+    pub(super) fn knows(&self, file: &Path) -> bool {
+        self.files.contains_key(file)
+    }
+
     /// Whether a file says anything at all.
     pub(super) fn has_objects(&self, file: &Path) -> bool {
         let content = self.files.get(file);

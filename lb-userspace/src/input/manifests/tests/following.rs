@@ -53,6 +53,7 @@ fn options(paths: &[&Path]) -> Options {
         service_cidrs: Vec::new(),
         node_port_range: NODE_PORT_RANGE,
         allocations: Allocations::default(),
+        kept: None,
     }
 }
 
@@ -66,8 +67,12 @@ struct Follower {
 
 impl Follower {
     fn new(paths: &[&Path]) -> Self {
+        Self::with(options(paths))
+    }
+
+    fn with(options: Options) -> Self {
         let (sender, updates) = channel(16);
-        let following = start(options(paths), sender).unwrap();
+        let following = start(options, sender).unwrap();
         let mut follower = Self {
             updates,
             world: World::default(),
@@ -289,4 +294,46 @@ fn many_objects_change_one_at_a_time_in_time() {
     directory.rename_in("a.yaml", &service("a", 80));
     follower.sees("a", Some(80));
     assert_eq!(follower.last.changes.len(), 1);
+}
+
+#[test]
+fn what_was_in_order_outlives_what_is_broken_at_the_next_start() {
+    let directory = Directory::new("restart");
+    let restarted = || {
+        let options = options(&[&directory.path("")]);
+        Follower::with(options.keeping(directory.0.join("kept")))
+    };
+    let write = |name, texts: &[String]| {
+        fs::write(directory.path(name), texts.join("---\n")).unwrap();
+    };
+    let ports = |follower: &Follower| ["a", "bb", "ccc"].map(|name| follower.port(name));
+    write("all.yaml", &[service("a", 80), service("bb", 80)]);
+    assert_eq!(ports(&restarted()), [Some(80), Some(80), None]);
+
+    let refused = service("a", 80).replace("10.96.0.1", "10.96.0.1000");
+    write("all.yaml", &[refused, service("ccc", 80)]);
+    let follower = restarted();
+    assert_eq!(ports(&follower), [Some(80), None, Some(80)]);
+    assert!(follower.last.complete && !follower.last.problems.is_empty());
+
+    for broken in ["kind: [", ""] {
+        write("all.yaml", &[broken.to_owned()]);
+        let follower = restarted();
+        assert_eq!(ports(&follower), [Some(80), Some(80), None], "{broken:?}");
+        assert!(follower.last.complete && !follower.last.problems.is_empty());
+    }
+
+    write("new.yaml", &["kind: [".to_owned()]);
+    let follower = restarted();
+    assert!(!follower.last.complete, "nobody knows what was in it");
+
+    fs::remove_file(directory.path("new.yaml")).unwrap();
+    fs::remove_file(directory.path("all.yaml")).unwrap();
+    drop(restarted());
+    write("all.yaml", &["kind: [".to_owned()]);
+    assert_eq!(
+        ports(&restarted()),
+        [None, None, None],
+        "it was gone meanwhile"
+    );
 }
