@@ -10,6 +10,7 @@ pub mod bench;
 pub mod command;
 pub mod datapath;
 pub mod demo;
+pub mod dig;
 pub mod foreign;
 pub mod golden;
 pub mod install;

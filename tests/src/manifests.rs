@@ -2,7 +2,7 @@
 //! from the places of a topology, in a directory of the test's own.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -44,9 +44,17 @@ impl Manifests {
     /// # Errors
     /// As there.
     pub fn write_text(&self, file: &str, text: &str) -> Result<()> {
+        self.write_bytes(file, text.as_bytes())
+    }
+
+    /// As [`Manifests::write`], with bytes that may be no text.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_bytes(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.path().join(file);
         let beside = path.with_extension("new");
-        fs::write(&beside, text)
+        fs::write(&beside, bytes)
             .and_then(|()| fs::rename(&beside, &path))
             .with_context(|| format!("writing {}", path.display()))
     }
@@ -200,4 +208,35 @@ pub fn host_pod(node: &Node, name: &str, app: &str) -> Value {
     object["metadata"]["name"] = json!(name);
     object["spec"]["hostNetwork"] = json!(true);
     object
+}
+
+/// The Service by which pods find DNS, and its one endpoint: `lb` itself, listening on that port of
+/// the node.
+#[must_use]
+pub fn dns_service(node: &Node, vip: SocketAddr, port: u16) -> Vec<Value> {
+    let ports = |number: u16| {
+        let protocols = [("dns", "UDP"), ("dns-tcp", "TCP")];
+        protocols
+            .map(|(name, protocol)| json!({"name": name, "protocol": protocol, "port": number}))
+    };
+    let metadata = json!({
+        "name": "kube-dns",
+        "namespace": "kube-system",
+        "labels": {"kubernetes.io/service-name": "kube-dns"},
+    });
+    let spec = json!({"clusterIP": vip.ip(), "ports": ports(vip.port())});
+    vec![
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": metadata,
+            "addressType": Family::of(vip.ip()).to_string(),
+            "ports": ports(port),
+            "endpoints": [{
+                "addresses": [node.place().address(Family::of(vip.ip()))],
+                "nodeName": node.name(),
+            }],
+        }),
+    ]
 }

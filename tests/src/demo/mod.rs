@@ -3,28 +3,37 @@
 
 mod change;
 mod look;
+mod names;
 mod serve;
 mod show;
+
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 
 use crate::lb::Lb;
-use crate::manifests::Manifests;
+use crate::manifests::{Manifests, dns_service};
 use crate::need;
 use crate::peer::Server;
-use crate::topology::{Cluster, Node, Place};
+use crate::topology::{Cluster, Family, Node, Place};
 use show::{heading, line};
 
 /// The hooks that the demo runs with: the default ones.
 const HOOKS: &str = "tc,socket";
 
+/// Where pods find DNS.
+const DNS_VIP: &str = "10.43.0.10:53";
+/// Where `lb` listens for it on the node.
+const DNS_PORT: u16 = 5_353;
+
 /// Files of `examples/` that are served.
-const EXAMPLES: [&str; 9] = [
+const EXAMPLES: [&str; 10] = [
     "backend-service/service.yaml",
     "backend-service/pods.yaml",
     "kubia/service.yaml",
     "kubia/nodeport.yaml",
     "kubia/pods.yaml",
+    "external-name/service.yaml",
     "dual-stack/service.yaml",
     "dual-stack/pods.yaml",
     "udp/service.yaml",
@@ -59,6 +68,8 @@ pub fn run() -> Result<()> {
     for example in EXAMPLES {
         manifests.copy_example(example)?;
     }
+    let dns = dns_service(cluster.here(), DNS_VIP.parse()?, DNS_PORT);
+    manifests.write("dns.yaml", &dns)?;
     let pods = Pods::start(&cluster)?;
     line(
         "pods",
@@ -66,9 +77,13 @@ pub fn run() -> Result<()> {
     );
 
     heading("lb run --manifests examples/");
-    let lb = Lb::started(cluster.here(), &manifests, HOOKS)?;
+    let node = cluster.here().place().address(Family::V4);
+    let listen = SocketAddr::new(node, DNS_PORT).to_string();
+    let mut lb = Lb::new(cluster.here(), &manifests, HOOKS)?.with("LB_DNS_LISTEN", &listen);
+    lb.start()?;
     show::output(&lb.output(&["get", "services", "-A"])?);
     serve::everybody(&cluster, &lb, &pods)?;
+    names::resolved(&pods)?;
     serve::what_is_refused(&cluster)?;
     change::under_load(&cluster, &manifests, &lb)?;
     look::inside(&lb)?;

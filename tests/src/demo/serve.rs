@@ -105,7 +105,7 @@ fn at(address: &str, port: u16) -> Result<SocketAddr> {
 }
 
 /// Asks so often, without a retry, and counts who answered.
-fn ask(place: &Place, dial: Dial, times: u32) -> Result<BTreeMap<String, u32>> {
+pub(super) fn ask(place: &Place, dial: Dial, times: u32) -> Result<BTreeMap<String, u32>> {
     let mut by = BTreeMap::new();
     for _ in 0..times {
         let answer = dial
@@ -116,7 +116,8 @@ fn ask(place: &Place, dial: Dial, times: u32) -> Result<BTreeMap<String, u32>> {
     Ok(by)
 }
 
-fn shown(by: &BTreeMap<String, u32>) -> String {
+/// Who answered how often, in one line.
+pub(super) fn shown(by: &BTreeMap<String, u32>) -> String {
     let counts = by.iter().map(|(name, count)| format!("{name} ×{count}"));
     counts.collect::<Vec<_>>().join("  ")
 }
