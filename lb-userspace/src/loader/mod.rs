@@ -12,6 +12,7 @@ mod error;
 pub mod features;
 mod filters;
 mod hooks;
+pub mod kube_proxy;
 mod links;
 mod maps;
 mod pins;

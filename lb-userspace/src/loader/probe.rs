@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::features::{self, Features};
 use super::filters::Filters;
 use super::hooks::tcx;
+use super::kube_proxy::{Leftover, leftovers};
 use super::pins::{self, Pins};
 use super::{LoadError, cgroup};
 use crate::bpf::program::{self, ProgramInfo};
@@ -35,6 +36,8 @@ pub struct Probe {
     pub links: Facts,
     /// Programs and filters at links that are not ours.
     pub occupants: Vec<Occupant>,
+    /// What a kube-proxy left behind.
+    pub kube_proxy: Vec<Leftover>,
 }
 
 /// Sysctls that decide what is forwarded, filtered or slow.
@@ -86,6 +89,7 @@ pub fn probe(pin_dir: &Path) -> Result<Probe, LoadError> {
         cgroup: cgroup::root(),
         sysctls: sysctls(&links),
         occupants: occupants(&pins, &links)?,
+        kube_proxy: leftovers(&links),
         links,
     })
 }

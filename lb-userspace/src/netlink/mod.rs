@@ -1,6 +1,7 @@
 //! How do we ask the kernel about its links, addresses, routes and traffic control, and hear of
 //! their changes? rtnetlink(7), without a thread or a runtime for questions.
 
+pub mod chains;
 pub mod facts;
 pub mod filters;
 mod monitor;

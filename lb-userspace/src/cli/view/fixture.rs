@@ -65,6 +65,7 @@ fn pod(address: &str, target: &str, node: &str) -> Endpoint {
         node_hints: [].into(),
         target: Some(format!("Pod/{target}")),
         weight: 1,
+        since: None,
         hostname: None,
     }
 }
@@ -272,6 +273,7 @@ impl Fixture {
             service_cidrs: Vec::new(),
             node_port_range: manifests::NODE_PORT_RANGE,
             allocations: Allocations::default(),
+            kept: None,
         };
         let update = manifests::read_once(options).expect("manifests");
         let mut changes = vec![node(&["172.18.0.2", "fd00:172:18::2"])];

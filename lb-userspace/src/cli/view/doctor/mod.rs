@@ -1,5 +1,7 @@
 //! Can this machine do what is asked of it, and if not, what helps? Decided from facts alone.
 
+mod others;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -8,10 +10,9 @@ use serde::Serialize;
 
 use super::{Column, Record, column};
 use crate::loader::features::{Feature, NETNS_COOKIE, OLDEST, SET_RETVAL, TCX};
-use crate::loader::probe::{Occupant, Place, Probe};
+use crate::loader::probe::Probe;
 use crate::loader::roles::{Patterns, Role, roles};
 use crate::model::ObjectName;
-use crate::netlink::filters::Direction;
 use crate::settings::{Settings, SocketScope};
 
 /// What the machine is like.
@@ -86,8 +87,9 @@ pub fn doctor(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
             .probe
             .occupants
             .iter()
-            .map(|other| occupant(other, settings)),
+            .map(|other| others::occupant(other, settings)),
     );
+    findings.extend(machine.probe.kube_proxy.iter().map(others::leftover));
     findings
 }
 
@@ -104,31 +106,6 @@ fn sysctls(probe: &Probe) -> Vec<FindingRecord> {
         }
     }
     findings
-}
-
-/// Somebody else's program at a link.
-fn occupant(other: &Occupant, settings: &Settings) -> FindingRecord {
-    let Occupant { link, place, name } = other;
-    match place {
-        Place::Xdp if settings.hooks.contains(&Hook::Xdp) => note(
-            "foreign",
-            format!("{link} has an XDP program of others ({name}): ours serve there by tc"),
-        ),
-        Place::Xdp => note(
-            "foreign",
-            format!("{link} has an XDP program of others ({name}): ours see what it passes"),
-        ),
-        Place::Tcx(direction) | Place::Filter(direction, _) => note(
-            "foreign",
-            format!(
-                "{link} {}: {name} of others; ours leave packets to it, but for those that they redirect",
-                match direction {
-                    Direction::In => "ingress",
-                    Direction::Out => "egress",
-                }
-            ),
-        ),
-    }
 }
 
 fn programs(machine: &Machine) -> FindingRecord {
@@ -228,6 +205,7 @@ fn hooks(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
         ));
     }
     findings.push(sockets(machine, settings));
+    findings.extend(others::rp_filter(&machine.probe.sysctls, &of(Role::Uplink)));
     findings
 }
 

@@ -1,11 +1,15 @@
 //! A machine as it should be, one on which nothing works, and an old one.
 
+use std::collections::BTreeMap;
+
 use clap::Parser;
 
 use super::*;
 use crate::cli::golden;
 use crate::cli::print::aligned;
 use crate::loader::features::Features;
+use crate::loader::kube_proxy::Leftover;
+use crate::loader::probe::{Occupant, Place};
 use crate::netlink::Facts as Links;
 use crate::netlink::facts::{Address, Link};
 use crate::netlink::filters::Direction;
@@ -48,17 +52,26 @@ fn machine() -> Machine {
         capabilities: u64::MAX,
         bpffs: true,
         cgroup: Some("/sys/fs/cgroup".into()),
-        sysctls: [].into(),
+        sysctls: rp_filters([("all", "0"), ("eth0", "1")]),
         links: Links {
             links: [(2, uplink), (3, pod)].into(),
             default_routes: [2].into(),
         },
         occupants: Vec::new(),
+        kube_proxy: Vec::new(),
     };
     Machine {
         object_missing: None,
         probe,
     }
+}
+
+fn rp_filters<const N: usize>(values: [(&str, &str); N]) -> BTreeMap<String, String> {
+    let named = values.into_iter().map(|(link, value)| {
+        let name = format!("net.ipv4.conf.{link}.rp_filter");
+        (name, value.to_owned())
+    });
+    named.collect()
 }
 
 fn examine(machine: &Machine, flags: &[&str]) -> Vec<FindingRecord> {
@@ -111,6 +124,11 @@ fn a_machine_on_which_nothing_works() {
                     place: Place::Tcx(Direction::In),
                     name: "policy".to_owned(),
                 }],
+                kube_proxy: vec![
+                    Leftover::Nftables(12),
+                    Leftover::Iptables("nat".to_owned()),
+                    Leftover::Ipvs(3, true),
+                ],
             },
         },
         &[],
@@ -133,4 +151,46 @@ fn an_old_kernel_is_told_what_is_done_instead() {
         verdicts(&examine(&old, &["--socket=off"]), Verdict::Note),
         ["socket", "kernel"]
     );
+}
+
+#[test]
+fn a_strict_rp_filter_matters_only_where_there_are_two_ways_out() {
+    for (values, uplinks, verdict) in [
+        (vec![], vec!["eth0", "eth1"], None),
+        (
+            vec![("all", "0"), ("eth0", "1")],
+            vec!["eth0"],
+            Some(Verdict::Good),
+        ),
+        (
+            vec![("all", "0"), ("eth0", "0")],
+            vec!["eth0", "eth1"],
+            Some(Verdict::Good),
+        ),
+        (
+            vec![("all", "2"), ("eth0", "1")],
+            vec!["eth0", "eth1"],
+            Some(Verdict::Good),
+        ),
+        (
+            vec![("all", "1"), ("eth0", "0")],
+            vec!["eth0", "eth1"],
+            Some(Verdict::Note),
+        ),
+    ] {
+        let sysctls = values
+            .iter()
+            .flat_map(|value| rp_filters([*value]))
+            .collect();
+        let finding = others::rp_filter(&sysctls, &uplinks);
+        let found = finding.as_ref().map(|finding| finding.verdict);
+        assert_eq!(found, verdict, "{values:?} {uplinks:?}");
+        if verdict == Some(Verdict::Note) {
+            let remedy = finding.map(|finding| finding.remedy);
+            assert_eq!(
+                remedy.as_deref(),
+                Some("sysctl -w net.ipv4.conf.eth0.rp_filter=2")
+            );
+        }
+    }
 }

@@ -1,0 +1,99 @@
+//! What did a kube-proxy leave behind on this machine, in any of its modes?
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::netlink::Facts;
+use crate::netlink::chains::{Chain, chains};
+
+/// The table of its nftables mode.
+const TABLE: &str = "kube-proxy";
+/// The chain by which all of its iptables rules are reached.
+const CHAIN: &str = "KUBE-SERVICES";
+/// The link that has all VIPs in its IPVS mode.
+const LINK: &str = "kube-ipvs0";
+/// IPVS' services; not there without its module.
+const IPVS: &str = "/proc/net/ip_vs";
+
+/// Rules that still steer Services' packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// A table of nftables with so many chains.
+    Nftables(usize),
+    /// Chains of iptables, in the table of this name.
+    Iptables(String),
+    /// Virtual services of IPVS, and whether the link of kube-proxy is there.
+    Ipvs(usize, bool),
+}
+
+/// Looks for them. Rules of the old iptables, which are not in nftables, are not seen.
+pub(super) fn leftovers(links: &Facts) -> Vec<Leftover> {
+    let mut found = in_nftables(&chains().unwrap_or_default());
+    let has_link = links.links.values().any(|link| link.name == LINK);
+    let services = fs::read_to_string(IPVS).map_or(0, |table| virtual_services(&table));
+    if services > 0 || has_link {
+        found.push(Leftover::Ipvs(services, has_link));
+    }
+    found
+}
+
+fn in_nftables(chains: &[Chain]) -> Vec<Leftover> {
+    let own = chains.iter().filter(|chain| chain.table == TABLE).count();
+    let mut found = Vec::new();
+    if own > 0 {
+        found.push(Leftover::Nftables(own));
+    }
+    let of_iptables = chains.iter().filter(|chain| chain.name == CHAIN);
+    let tables: BTreeSet<_> = of_iptables.map(|chain| chain.table.clone()).collect();
+    found.extend(tables.into_iter().map(Leftover::Iptables));
+    found
+}
+
+/// Each begins with its protocol; destinations are indented.
+fn virtual_services(table: &str) -> usize {
+    let lines = table.lines();
+    lines
+        .filter(|line| {
+            ["TCP ", "UDP ", "SCTP "]
+                .iter()
+                .any(|name| line.starts_with(name))
+        })
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_each_mode_are_told_apart() {
+        let chain = |(table, name): (&str, &str)| Chain {
+            table: table.to_owned(),
+            name: name.to_owned(),
+        };
+        let others = [("filter", "FORWARD"), ("nat", "KUBE-MARK-MASQ")].map(chain);
+        assert_eq!(in_nftables(&others), []);
+        let ours = [
+            ("kube-proxy", "services"),
+            ("kube-proxy", "nat-prerouting"),
+            ("nat", "KUBE-SERVICES"),
+            ("filter", "KUBE-SERVICES"),
+            ("nat", "KUBE-SERVICES"),
+        ]
+        .map(chain);
+        assert_eq!(
+            in_nftables(&ours),
+            [
+                Leftover::Nftables(2),
+                Leftover::Iptables("filter".to_owned()),
+                Leftover::Iptables("nat".to_owned()),
+            ]
+        );
+        let table = "IP Virtual Server version 1.2.1 (size=4096)\n\
+                     Prot LocalAddress:Port Scheduler Flags\n\
+                     \x20 -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
+                     TCP  0A2BA527:0050 rr\n  -> 0A2A000A:1F90      Masq    1      0          0\n\
+                     UDP  0A2B0035:0035 rr\n";
+        assert_eq!(virtual_services(table), 2);
+    }
+}
