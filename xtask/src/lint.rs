@@ -2,6 +2,7 @@
 
 mod imports;
 mod length;
+mod shown_by;
 mod traces;
 mod words;
 
@@ -41,6 +42,9 @@ pub(crate) fn run(root: &Path) -> ExitCode {
             report.check("imports", || judge(&imports::check(&files)));
             report.check("file length", || judge(&length::check(&files)));
             report.check("traces of one machine", || judge(&traces::check(&files)));
+            report.check("tests that documents name", || {
+                judge(&shown_by::check(&files))
+            });
         }
         Err(error) => report.check("sources", || Err(error)),
     }
