@@ -6,6 +6,7 @@
 mod case;
 mod flows;
 mod load;
+pub mod plan;
 mod report;
 mod rounds;
 mod single;

@@ -150,6 +150,7 @@ fn slice(service: &ObjectName, i: u16, family: Family) -> Slice {
         node_hints: BTreeSet::new(),
         target: None,
         weight: 1,
+        since: None,
         hostname: None,
     };
     Slice {
