@@ -38,6 +38,7 @@ impl Node {
             service_cidrs: settings.service_cidr.clone(),
             node_port_range: settings.nodeport_range.ports(),
             allocations: Allocations::default(),
+            kept: None,
         });
         Self {
             planned: planned(settings, update.expect("manifests"), None),

@@ -6,6 +6,7 @@
 mod ask;
 mod cases;
 mod packets;
+mod programs;
 mod topology;
 
 /// What came out otherwise than it should, all of it.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::ask::{Node, set};
 use crate::cases::{Case, Packet, cases};
 use crate::none;
+use crate::programs::Programs;
 
 #[test]
 fn packets_go_where_kube_proxy_would_send_them() {
@@ -24,6 +25,49 @@ fn packets_go_where_kube_proxy_would_send_them() {
         }
     }
     none(&failures);
+}
+
+#[test]
+fn the_programs_send_packets_where_kube_proxy_would() {
+    let mut programs = Programs::load().expect("programs");
+    let (mut failures, mut judged) = (Vec::new(), 0);
+    for (name, case) in cases() {
+        let node = Node::of(&case.manifest(), &case.flags());
+        for packet in &case.packets {
+            let answer = node.ask(&packet.src, &packet.destination(), &packet.proto);
+            let observed = match programs.ask(&node, &answer) {
+                Ok(observed) => observed,
+                Err(why) => {
+                    failures.push(format!("{name}: {}: {why:#}", packet.name));
+                    continue;
+                }
+            };
+            for (program, seen) in observed {
+                judged += 1;
+                let faults = [
+                    packet.misled(&seen),
+                    case.misaddressed(packet, &seen),
+                    unlike(&seen, &answer),
+                ];
+                for fault in faults.into_iter().flatten() {
+                    failures.push(format!("{name}: {}: {program}: {fault}", packet.name));
+                }
+            }
+        }
+    }
+    none(&failures);
+    println!("{judged} packets judged");
+    assert!(judged > 0);
+}
+
+/// The programs do otherwise than `lb explain` says.
+pub(crate) fn unlike(seen: &Value, answer: &Value) -> Option<String> {
+    let part = |of: &Value| {
+        let verdict = of["verdict"].as_str().map(str::to_owned);
+        (verdict, set(of, "backends"), set(of, "snatBackends"))
+    };
+    let (seen, explained) = (part(seen), part(answer));
+    (seen != explained).then(|| format!("{seen:?}, but `lb explain` says {explained:?}"))
 }
 
 impl Packet {
