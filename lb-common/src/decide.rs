@@ -7,9 +7,9 @@ use crate::drops::DropReason;
 use crate::hash::Draw;
 use crate::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
-    BACKEND_LOCAL, Backend, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_MAGLEV,
-    FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL,
-    Pool,
+    BACKEND_LOCAL, Backend, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_LOOPBACK,
+    FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
+    POOL_DROP, POOL_LOCAL, Pool,
 };
 
 /// IP protocol number.
@@ -142,6 +142,10 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
         Ok(None) => return without_frontend(tables, request.flow),
         Err(Torn) => return Decision::Drop(DropReason::Inconsistent),
     };
+    if info.flags & FRONTEND_LOOPBACK != 0 && !is_of_node(tables, request) {
+        // Somebody else's loopback, or a forged packet: the stack knows what to do.
+        return Decision::Pass;
+    }
     if request.arrival == Arrival::PodSocket && depends_on_source(info) {
         // Left to traffic control, which sees the pod's address.
         return Decision::Pass;
@@ -183,6 +187,16 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
         by_affinity,
         nat,
     })
+}
+
+/// Whether a socket of the node asks; packets at links never do, whatever their source says.
+#[inline(always)]
+fn is_of_node<A: Family, T: Tables<A>>(tables: &T, request: &Request<'_, A>) -> bool {
+    match request.arrival {
+        Arrival::Socket => true,
+        Arrival::PodLink | Arrival::PodSocket | Arrival::Uplink => false,
+        Arrival::Unknown => tables.is_node(&request.flow.source),
+    }
 }
 
 /// Whether the frontend asks for the client's address.

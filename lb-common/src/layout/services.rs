@@ -71,6 +71,8 @@ pub const FRONTEND_SOURCE_RANGES: u32 = 16;
 pub const FRONTEND_ADDRESS: u32 = 32;
 /// The slots are a Maglev table.
 pub const FRONTEND_MAGLEV: u32 = 64;
+/// On a loopback address: only sockets of the node itself can mean it.
+pub const FRONTEND_LOOPBACK: u32 = 128;
 
 /// The slots that a frontend chooses from.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -2,7 +2,7 @@
 //! over what the links say.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use lb_common::addr::Family;
@@ -10,6 +10,12 @@ use lb_common::addr::Family;
 use crate::input::NodeObject;
 use crate::model::Node;
 use crate::settings::{NodePortAddress, Settings};
+
+/// Where every machine reaches itself.
+const LOCALHOST: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
 
 /// Addresses that the links have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +37,7 @@ pub(crate) fn node(
     let primary = primary(settings, object, links);
     let mut addresses = links.all.clone();
     addresses.extend(&primary);
-    let node_port_addresses = settings
+    let mut node_port_addresses: BTreeSet<IpAddr> = settings
         .nodeport_addresses
         .iter()
         .flat_map(|wanted| match wanted {
@@ -43,6 +49,9 @@ pub(crate) fn node(
                 .collect(),
         })
         .collect();
+    if settings.nodeport_localhost {
+        node_port_addresses.extend(LOCALHOST);
+    }
     Node {
         name: settings.node_name(),
         zone: object.zone.clone(),

@@ -145,7 +145,12 @@ fn answer<A: PerFamily>(
     };
     let request = Request {
         flow,
-        arrival: Arrival::Unknown,
+        arrival: if question.source.is_loopback() {
+            // Only a socket of the node has such an address.
+            Arrival::Socket
+        } else {
+            Arrival::Unknown
+        },
         begins: true,
     };
     let class = decide::source_class(&view, &flow.source, request.arrival);

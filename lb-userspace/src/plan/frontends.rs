@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use lb_common::addr::Family;
 use lb_common::layout::{
     FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP, FRONTEND_LOAD_BALANCER,
-    FRONTEND_MAGLEV, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, FrontendKey,
+    FRONTEND_LOOPBACK, FRONTEND_MAGLEV, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES, FrontendKey,
 };
 
 use super::claims::Rank;
@@ -149,7 +149,12 @@ impl<A: Family> Collection<'_, A> {
                 if let Some(node_port) = port.node_port {
                     let key = frontend_key(address, node_port, port);
                     let field = format!("spec.ports[{i}].nodePort");
-                    let plan = self.external(FRONTEND_NODE_PORT, &field);
+                    let loopback = if address.to_ip().is_loopback() {
+                        FRONTEND_LOOPBACK
+                    } else {
+                        0
+                    };
+                    let plan = self.external(FRONTEND_NODE_PORT | loopback, &field);
                     self.add(key, (place, *i), plan);
                 }
             }

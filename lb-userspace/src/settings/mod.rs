@@ -96,6 +96,21 @@ pub struct Settings {
     )]
     pub nodeport_addresses: Vec<NodePortAddress>,
 
+    /// Serve NodePorts on 127.0.0.1 and [::1] too, to this node's own clients
+    #[arg(
+        long,
+        alias = "iptables-localhost-nodeports",
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set
+    )]
+    pub nodeport_localhost: bool,
+
     /// Ports that NodePorts are allocated from, and that SNAT keeps off
     #[arg(
         long,
@@ -231,6 +246,11 @@ impl Settings {
         {
             return Err(SettingsError::Conflict(
                 "--nodeport-addresses: `primary` stands alone: remove it, or remove the networks",
+            ));
+        }
+        if self.nodeport_localhost && self.socket_scope() == SocketScope::Off {
+            return Err(SettingsError::Conflict(
+                "--nodeport-localhost: is served by the socket hook: add socket to --hooks, or remove the flag",
             ));
         }
         let is_own = |address| self.dns_listen.contains(address);

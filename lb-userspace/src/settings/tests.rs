@@ -100,6 +100,7 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "31000-31999",
         "nodeportRange: 31000-31999",
     ),
+    (&["--nodeport-localhost"], "true", "nodeportLocalhost: true"),
     (&["--masquerade-all"], "true", "masqueradeAll: true"),
     (&["--masquerade-all=yes"], "1", "masqueradeAll: true"),
     (&["--algorithm=maglev"], "maglev", "algorithm: maglev"),
@@ -264,6 +265,18 @@ fn a_bad_file_value_is_told_even_where_the_environment_wins() {
 fn primary_stands_alone() {
     let settings = read(&["--nodeport-addresses=primary,10.0.0.0/8"], &[]).expect("settings");
     assert!(settings.check().is_err());
+}
+
+#[test]
+fn node_ports_on_localhost_need_the_socket_hook() {
+    for (flags, is_well) in [
+        (&["--nodeport-localhost"][..], true),
+        (&["--nodeport-localhost", "--hooks=tc"], false),
+        (&["--nodeport-localhost", "--socket=off"], false),
+    ] {
+        let settings = read(flags, &[]).expect("settings");
+        assert_eq!(settings.check().is_ok(), is_well, "{flags:?}");
+    }
 }
 
 #[test]

@@ -208,3 +208,32 @@ fn diff_with_nothing_to_compare_is_neither_alike_nor_different() {
         .says_nothing()
         .remarks("was `lb run` started on this node");
 }
+
+#[test]
+fn explain_knows_whose_a_loopback_is() {
+    let place = Place::new("localhost");
+    let node_port =
+        "spec: {type: NodePort, ports: [{port: 80, nodePort: 30123, targetPort: 8080}],";
+    let text = KUBIA.replace(
+        "spec: {clusterIP: 10.43.165.39, ports: [{port: 80, targetPort: 8080}]",
+        &format!("{node_port} clusterIP: 10.43.165.39"),
+    );
+    let file = place.write("kubia.yaml", text);
+    let ask = |flags: &[&str], source: &str| {
+        let words = [
+            "explain",
+            "-f",
+            &file,
+            "--cluster-cidr=10.42.0.0/16",
+            source,
+            "127.0.0.1:30123",
+            "-ojson",
+        ];
+        place.lb(&[&words[..], flags].concat()).json()["verdict"].clone()
+    };
+    let on = ["--nodeport-localhost"];
+    assert_eq!(ask(&on, "127.0.0.1"), "forward");
+    assert_eq!(ask(&on, "10.42.0.9"), "pass");
+    assert_eq!(ask(&on, "203.0.113.7"), "pass");
+    assert_eq!(ask(&[], "127.0.0.1"), "pass");
+}

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
-use lb_common::layout::FRONTEND_EXTERNAL_IP;
+use lb_common::layout::{FRONTEND_EXTERNAL_IP, FRONTEND_LOOPBACK, FRONTEND_NODE_PORT};
 use lb_tests::datapath::{At, Code, Endpoint, Fate, Fixture, Kernel, Row, Service};
 use lb_tests::packet::{Body, Packet};
 use lb_tests::topology::{Cluster, Family, UPLINK, on};
@@ -210,4 +210,30 @@ fn try_all(kernel: &Kernel, link: u32, packet: &Packet, vip: SocketAddr) -> anyh
         }
     }
     Ok(())
+}
+
+/// What clients of the node's own get there, the socket hook gives them; a packet at a link that
+/// names somebody's loopback is forged.
+#[test]
+fn node_ports_on_localhost_are_for_no_packet_at_a_link() {
+    check(|case| {
+        let localhost = case.address("127.0.0.1", "::1", 30_123);
+        let service = Service::new(
+            FRONTEND_NODE_PORT | FRONTEND_LOOPBACK,
+            case.protocol,
+            localhost,
+            &[Endpoint::here(case.server())],
+        );
+        let sources = [
+            (At::FromUplink, case.outside()),
+            (At::FromUplink, case.node(40_000)),
+            (At::FromUplink, localhost),
+            (At::FromPod(CLIENT), case.client()),
+        ];
+        let untouched = |(at, source)| (at, case.first(source, localhost), Fate::Untouched);
+        vec![Row {
+            steps: sources.map(untouched).to_vec(),
+            ..row("a node port on localhost", Fixture::new().with(&service))
+        }]
+    });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use lb_tests::app::App;
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Manifests, Service};
@@ -51,6 +51,39 @@ fn the_nodes_own_ports_and_pings_stay_the_nodes() {
         let open = open.finish();
         ensure!(open.failure.is_none() && open.by == "sshd", "{open:?}");
         ensure!(cluster.here().invalid_packets()? == 0);
+        lb.uninstall()
+    });
+}
+
+#[test]
+fn a_node_port_on_localhost_is_for_the_node_alone() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = Manifests::new()?;
+        let service = Service::new("kubia", "kubia")
+            .port(80, 8080)
+            .node_port(30_123)
+            .at(&["10.43.165.39".parse()?, "fd00:10:43::a539".parse()?]);
+        manifests.write("kubia.yaml", &[service.object()])?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod(cluster.here(), "kubia-here")?;
+        app.pod(cluster.elsewhere(), "kubia-there")?;
+        let pod = cluster.here().pod("client")?;
+        let mut lb =
+            Lb::new(cluster.here(), &manifests, "tc,socket")?.with("LB_NODEPORT_LOCALHOST", "true");
+        lb.start()?;
+        for localhost in ["127.0.0.1:30123", "[::1]:30123"] {
+            for transport in [Transport::Tcp, Transport::Udp, Transport::UdpUnconnected] {
+                let dial = Dial::new(transport, localhost.parse()?);
+                let answer = dial.ask(lb.node());
+                let answer = answer.with_context(|| format!("{localhost}, {transport}"))?;
+                ensure!(answer.by.starts_with("kubia-"), "{answer:?}");
+            }
+            let own = Dial::new(Transport::Tcp, localhost.parse()?).ask(&pod);
+            ensure!(
+                own == Err(Failure::Refused),
+                "a pod's own {localhost}: {own:?}"
+            );
+        }
         lb.uninstall()
     });
 }
