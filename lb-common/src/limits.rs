@@ -1,7 +1,7 @@
 //! How much of everything is there, and why just that much?
 
 /// Version of everything in [`crate::layout`]; an unknown one is never adopted.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses
 /// and the entry that marks the VIP itself, with room to spare.
@@ -21,6 +21,14 @@ pub const SERVICE_PORTS: u32 = 1 << 16;
 
 /// Flow entries per family (two for each flow).
 pub const FLOWS: u32 = 1 << 18;
+
+/// Of so many flow entries there is one place in the queue of flows that may go: these can fill half
+/// of the table at most, as each has two entries.
+pub const ENTRIES_PER_EVICTABLE: u32 = 4;
+
+/// Flows per family that may go when others need room: those that only begin, and those that are
+/// over. As many must come after one before it goes.
+pub const EVICTABLE: u32 = FLOWS / ENTRIES_PER_EVICTABLE;
 
 /// SNAT reservations per family; each holds one (address, port, backend, protocol).
 pub const RESERVATIONS: u32 = 1 << 16;

@@ -37,6 +37,8 @@ mod refuse;
 #[cfg(target_arch = "bpf")]
 mod rewrite;
 #[cfg(target_arch = "bpf")]
+mod room;
+#[cfg(target_arch = "bpf")]
 mod sctp;
 #[cfg(target_arch = "bpf")]
 mod snat;

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::bpf_fib_lookup,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue},
     macros::btf_map,
 };
 use lb_common::{
@@ -47,6 +47,17 @@ pub(crate) struct Scratch<A> {
     pub(crate) route: bpf_fib_lookup,
 }
 
+/// What the end of a flow needs besides the stack; each CPU has one of its own.
+#[repr(C)]
+pub(crate) struct Leaving<A> {
+    /// Head of the queue of flows that may go.
+    pub(crate) head: FlowKey<A>,
+    /// The other direction of the flow that ends.
+    pub(crate) other: FlowKey<A>,
+    /// Not zero once this CPU has found the queue full.
+    pub(crate) queue_was_full: u32,
+}
+
 /// How many refusals this CPU answered in this second.
 #[repr(C)]
 struct Pace {
@@ -57,7 +68,8 @@ struct Pace {
 }
 
 type Ranges<A> = LpmTrie<RangeData<A>, u32, { limits::RANGES as usize }>;
-type Flows<A> = LruHashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
+type Flows<A> = HashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
+type Evictable<A> = Queue<FlowKey<A>, { limits::EVICTABLE as usize }>;
 type Frontends<A> = HashMap<FrontendKey<A>, FrontendRef, { limits::FRONTENDS as usize }>;
 type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
 type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
@@ -69,9 +81,13 @@ type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
 #[btf_map(name = "config")]
 static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map(name = "flows4")]
-static FLOWS4: Flows<Ip4> = LruHashMap::new();
+static FLOWS4: Flows<Ip4> = HashMap::new();
 #[btf_map(name = "flows6")]
-static FLOWS6: Flows<Ip6> = LruHashMap::new();
+static FLOWS6: Flows<Ip6> = HashMap::new();
+#[btf_map(name = "evictable4")]
+static EVICTABLE4: Evictable<Ip4> = Queue::new();
+#[btf_map(name = "evictable6")]
+static EVICTABLE6: Evictable<Ip6> = Queue::new();
 #[btf_map(name = "frontends4")]
 static FRONTENDS4: Frontends<Ip4> = HashMap::new();
 #[btf_map(name = "frontends6")]
@@ -110,6 +126,10 @@ static SOCKETS6: Sockets<Ip6> = LruHashMap::new();
 static SCRATCH4: PerCpuArray<Scratch<Ip4>, 1> = PerCpuArray::new();
 #[btf_map(name = "scratch6")]
 static SCRATCH6: PerCpuArray<Scratch<Ip6>, 1> = PerCpuArray::new();
+#[btf_map(name = "leaving4")]
+static LEAVING4: PerCpuArray<Leaving<Ip4>, 1> = PerCpuArray::new();
+#[btf_map(name = "leaving6")]
+static LEAVING6: PerCpuArray<Leaving<Ip6>, 1> = PerCpuArray::new();
 #[btf_map(name = "links")]
 static LINKS: HashMap<u32, Link, { limits::LINKS as usize }> = HashMap::new();
 #[btf_map(name = "refusals")]
@@ -124,6 +144,8 @@ static SERVICES: HashMap<u32, ServiceName, { limits::SERVICE_PORTS as usize }> =
 pub(crate) trait Maps: Family {
     /// Map `flows4|6`.
     fn flows() -> &'static Flows<Self>;
+    /// Map `evictable4|6`.
+    fn evictable() -> &'static Evictable<Self>;
     /// Map `frontends4|6`.
     fn frontends() -> &'static Frontends<Self>;
     /// Map `frontend_info4|6`.
@@ -142,6 +164,8 @@ pub(crate) trait Maps: Family {
     fn sockets() -> &'static Sockets<Self>;
     /// This CPU's scratch memory; its content is whatever was left there.
     fn scratch() -> Option<&'static mut Scratch<Self>>;
+    /// This CPU's memory for flows that end; its keys are whatever was left there.
+    fn leaving() -> Option<*mut Leaving<Self>>;
     /// Whether a pod prefix contains the address.
     fn is_pod(config: &Config, address: &Self) -> bool;
     /// Whether a ServiceCIDR contains the address.
@@ -151,14 +175,18 @@ pub(crate) trait Maps: Family {
 }
 
 macro_rules! family {
-    ($family:ident, $flows:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
+    ($family:ident, $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
      $affinities:ident $backends:ident $reservations:ident $sockets:ident
-     $scratch:ident, $pods:ident $services:ident
+     $scratch:ident $leaving:ident, $pods:ident $services:ident
      $node:ident $link:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static Flows<Self> {
                 &$flows
+            }
+            #[inline(always)]
+            fn evictable() -> &'static Evictable<Self> {
+                &$evictable
             }
             #[inline(always)]
             fn frontends() -> &'static Frontends<Self> {
@@ -199,6 +227,10 @@ macro_rules! family {
                 Some(unsafe { &mut *scratch })
             }
             #[inline(always)]
+            fn leaving() -> Option<*mut Leaving<Self>> {
+                $leaving.get_ptr_mut(0)
+            }
+            #[inline(always)]
             fn is_pod(config: &Config, address: &Self) -> bool {
                 config.$pods.iter().any(|prefix| prefix.contains(address))
             }
@@ -219,9 +251,9 @@ macro_rules! family {
         }
     };
 }
-family!(Ip4, FLOWS4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4,
+family!(Ip4, FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
     pods4 services4 node4 address4);
-family!(Ip6, FLOWS6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6,
+family!(Ip6, FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
     pods6 services6 node6 address6);
 
 /// Map `config`; none until userspace has written it.
@@ -230,6 +262,12 @@ pub(crate) fn config() -> Option<&'static Config> {
     CONFIG
         .get(0)
         .filter(|config| config.layout_version == limits::LAYOUT_VERSION)
+}
+
+/// Jiffies in a second.
+#[inline(always)]
+pub(crate) fn hz() -> u32 {
+    config().map_or(1, |config| config.hz)
 }
 
 /// Map `slots`.

@@ -13,7 +13,7 @@ use crate::{
     live::Live,
     maps::Maps,
     packet::{Packet, Verdict},
-    parse::{Headers, Wire, parse},
+    parse::{Headers, Wire, checksum_offset, parse},
     refuse::refuse,
     rewrite::rewrite,
     track,
@@ -79,7 +79,9 @@ fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
     };
     match track::find(&headers.flow) {
         Some(flow) if is_turned_at_egress(flow) => {
-            track::touch(&headers, flow);
+            if let Err(reason) = track::touch(&headers, flow) {
+                return Verdict::Drop(reason);
+            }
             match rewrite(packet, &headers, flow) {
                 Some(()) => Verdict::Pass,
                 None => Verdict::Drop(DropReason::KernelRefused),
@@ -96,13 +98,13 @@ fn is_turned_at_egress<A>(flow: &Flow<A>) -> bool {
     flow.flags & (FLOW_REPLY | FLOW_SNAT | FLOW_HAIRPIN) == FLOW_REPLY
 }
 
-/// A SYN on the ports of a connection that went further than that: the client uses them again.
+/// A SYN on the ports of a connection that is over, and gone now: the client uses them again.
 #[inline(always)]
-fn begins_anew<A>(headers: &Headers<A>, flow: &Flow<A>) -> bool {
+fn begins_anew<A: Maps>(headers: &Headers<A>, flow: &Flow<A>) -> bool {
     has_connections(headers.flow.protocol)
         && tcp::begins(headers.tcp_flags)
         && flow.flags & FLOW_REPLY == 0
-        && flow.state & (tcp::ACK | tcp::FIN | tcp::RST) != 0
+        && track::gives_way(&headers.flow, flow)
 }
 
 /// A packet of a flow that is known.
@@ -123,8 +125,10 @@ fn go_on<A: Wire + Maps, P: Packet>(
             Err(reason) => return Verdict::Drop(reason),
         }
     }
-    track::touch(headers, flow);
-    translate(packet, headers, flow, way)
+    match track::touch(headers, flow) {
+        Ok(()) => translate(packet, headers, flow, way),
+        Err(reason) => Verdict::Drop(reason),
+    }
 }
 
 /// The first packet of a flow, or none of our business.
@@ -154,10 +158,22 @@ fn begin<A: Wire + Maps, P: Packet>(
         Decision::Refuse(reason) => return refuse(packet, headers, live.config().hz, reason),
         Decision::Forward(forward) => forward,
     };
+    if !is_whole(packet, headers) {
+        return Verdict::Drop(DropReason::Malformed);
+    }
     match track::begin(packet, &live, headers, &forward, draw) {
         Ok((_, Some(Way::NextHook))) => Verdict::Pass,
         Ok((flow, way)) => translate(packet, headers, flow, way),
         Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// Whether the packet has a checksum to adjust: one that was cut off before it enters no flow.
+#[inline(always)]
+fn is_whole<A, P: Packet>(packet: &P, headers: &Headers<A>) -> bool {
+    match checksum_offset(headers.flow.protocol) {
+        Some(offset) => packet.load::<u16>(headers.transport + offset).is_some(),
+        None => true,
     }
 }
 

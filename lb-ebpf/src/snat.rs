@@ -4,7 +4,7 @@ use lb_common::{
     drops::DropReason,
     flow::mirror_key,
     layout::{Config, FlowKey, Reservation},
-    limits, tcp,
+    limits,
 };
 
 use crate::{
@@ -67,6 +67,14 @@ fn take<A: Maps>(reply_key: &FlowKey<A>, holder: &Reservation<A>) -> bool {
     };
     // SAFETY: compared only; a torn one equals nobody's.
     let mine = unsafe { *held == *holder };
-    let over = track::find(reply_key).is_some_and(|reply| tcp::ended(reply.state, 0));
-    mine || (over && A::reservations().insert(reply_key, holder, 0).is_ok())
+    mine || (track::find(reply_key).is_some_and(|reply| track::ended(reply_key, reply))
+        && A::reservations()
+            .insert(reply_key, holder, BPF_NOEXIST)
+            .is_ok())
+}
+
+/// Gives back a port whose flow found no room.
+#[inline(always)]
+pub(crate) fn give_back<A: Maps>(reply_key: &FlowKey<A>) {
+    let _absent = A::reservations().remove(reply_key);
 }

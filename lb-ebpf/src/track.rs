@@ -1,4 +1,4 @@
-//! Which flow does a packet belong to, and how does a flow begin?
+//! Which flow does a packet belong to, and how does a flow begin, go on and end?
 
 use lb_common::{
     decide::{Forward, Nat},
@@ -17,13 +17,16 @@ use crate::{
     maps::{self, Maps, Scratch},
     packet::Packet,
     parse::{Headers, Wire},
-    snat,
+    room, snat,
     transit::{self, Way},
 };
 
-/// A flow that was quiet for so many jiffies looks after its other direction: the flow table may
-/// have dropped it meanwhile. Between a quarter of a second and 2.5 s, whatever the kernel's HZ.
+/// A flow that was quiet for so many jiffies looks after its other direction. Between a quarter of
+/// a second and 2.5 s, whatever the kernel's HZ.
 const QUIET: u32 = 256;
+
+/// A flow that is never quiet looks after its other direction with every so many packets.
+const PACKETS: u64 = 64;
 
 /// The packet's flow.
 #[inline(always)]
@@ -36,31 +39,85 @@ pub(crate) fn find<A: Maps>(key: &FlowKey<A>) -> Option<&'static mut Flow<A>> {
 }
 
 /// Takes note of a packet.
+///
+/// # Errors
+/// The other direction was lost, and there is no room to enter it again: the flow is over.
 #[inline(always)]
-pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) {
+pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) -> Result<(), DropReason> {
     let now = now();
     let quiet = now.wrapping_sub(flow.last_seen);
+    let before = flow.state;
     flow.last_seen = now;
-    flow.state = tcp::observe(flow.state, headers.tcp_flags);
+    flow.state = tcp::observe(before, headers.tcp_flags);
     flow.packets += 1;
     flow.bytes += u64::from(headers.length);
-    if quiet > QUIET {
-        keep_other_direction(&headers.flow, flow);
+    if quiet <= QUIET && !flow.packets.is_multiple_of(PACKETS) && !tcp::ends(headers.tcp_flags) {
+        return Ok(());
+    }
+    match look_after(&headers.flow, flow, before) {
+        Other::There => {}
+        Other::Ended => room::may_go(&headers.flow),
+        Other::Lost => return Err(DropReason::FlowTableFull),
+    }
+    Ok(())
+}
+
+/// What became of a flow's other direction. As wide as a register, as `DropReason` is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Other {
+    /// It is there, if only again.
+    There,
+    /// It is there, and with this packet both have ended.
+    Ended,
+    /// It was lost and finds no room: neither is there.
+    Lost,
+}
+
+/// Enters the other direction again if it was lost; `before` is the state before the packet.
+///
+/// A function of its own to the verifier, which would check it at every place.
+#[inline(never)]
+fn look_after<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>, before: u8) -> Other {
+    let Some(other_key) = room::other_of(key, flow) else {
+        return Other::There;
+    };
+    if let Some(other) = find(other_key) {
+        return if tcp::ended(flow.state, other.state) && !tcp::ended(before, other.state) {
+            Other::Ended
+        } else {
+            Other::There
+        };
+    }
+    let Some(scratch) = A::scratch() else {
+        return Other::There;
+    };
+    scratch.reply = mirror(key, flow);
+    if A::flows().insert(other_key, &scratch.reply, 0).is_ok() {
+        Other::There
+    } else {
+        room::end(key, flow);
+        Other::Lost
     }
 }
 
-/// Enters the other direction again if the table lost it.
-#[inline(always)]
-fn keep_other_direction<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) {
-    let Some(scratch) = A::scratch() else {
-        return;
+/// Whether the client's SYN begins a new connection on the ports of this one: it is over, or its
+/// backend has been silent for a second. A backend that lives answers such a SYN at once (RFC 9293,
+/// section 3.10.7.4), and the client's reset follows if the connection is not known there any more.
+///
+/// What is over is gone then.
+#[inline(never)]
+pub(crate) fn gives_way<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    let over = match room::other_of(key, flow).and_then(find) {
+        Some(reply) => {
+            tcp::ended(flow.state, reply.state) || now().wrapping_sub(reply.last_seen) >= maps::hz()
+        }
+        None => true,
     };
-    scratch.reply_key = mirror_key(key, flow);
-    scratch.reply = mirror(key, flow);
-    if A::flows().get_ptr(&scratch.reply_key).is_none() {
-        // The map refuses only when memory is short; the next quiet moment tries again.
-        let _later = A::flows().insert(&scratch.reply_key, &scratch.reply, 0);
+    if over {
+        room::end(key, flow);
     }
+    over
 }
 
 /// Enters both directions of a new flow, unless the next hook shall do that. The second result is
@@ -128,13 +185,11 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     }
     scratch.reply_key = mirror_key(key, &scratch.flow);
     scratch.reply = mirror(key, &scratch.flow);
-    // The reply first: once the packet is on its way, so may the answer be.
-    if A::flows()
-        .insert(&scratch.reply_key, &scratch.reply, 0)
-        .is_err()
-        || A::flows().insert(key, &scratch.flow, 0).is_err()
-    {
-        return Err(DropReason::FlowTableFull);
+    if let Err(reason) = room::enter(key, scratch) {
+        if !keeps_port {
+            snat::give_back(&scratch.reply_key);
+        }
+        return Err(reason);
     }
     affinity::remember(forward, &key.source, now);
     Ok((&scratch.flow, way))
@@ -157,16 +212,29 @@ fn flags<A>(forward: &Forward<'_, A>) -> u16 {
 }
 
 /// Whether the backend's reply would be taken for that of another flow that still lives: the same
-/// client port through another frontend.
+/// client port through another frontend. One that is over goes.
 #[inline(always)]
 fn is_taken<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> bool {
     scratch.reply_key = mirror_key(key, &scratch.flow);
     match find(&scratch.reply_key) {
-        Some(other) => {
-            let same_frontend =
-                other.source == key.destination && other.source_port == key.destination_port;
-            !same_frontend && !tcp::ended(other.state, 0)
+        Some(other)
+            if other.source != key.destination || other.source_port != key.destination_port =>
+        {
+            !ended(&scratch.reply_key, other)
         }
-        None => false,
+        _ => false,
     }
+}
+
+/// Whether the reply's flow is over; if so, it is gone then.
+#[inline(never)]
+pub(crate) fn ended<A: Maps>(reply_key: &FlowKey<A>, reply: &Flow<A>) -> bool {
+    let over = match room::other_of(reply_key, reply).and_then(find) {
+        Some(forward) => tcp::ended(forward.state, reply.state),
+        None => true,
+    };
+    if over {
+        room::end(reply_key, reply);
+    }
+    over
 }

@@ -1,6 +1,7 @@
 //! What is remembered of connections and clients? Programs write these maps.
 
-/// Map `flows4|6`: the packet as it arrives, before anything is changed.
+/// Map `flows4|6`: the packet as it arrives, before anything is changed. Queue `evictable4|6`, as
+/// its values: a flow that began or ended, by the key of either direction.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(C)]
 pub struct FlowKey<A> {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, golden};
-use crate::settings::{API_VERSION, SIZES, key_of, settings_of, variable_of};
+use crate::settings::{API_VERSION, SIZES, TIMEOUTS, key_of, settings_of, variable_of};
 
 /// Width of help in the pages.
 const WIDTH: usize = 100;
@@ -80,6 +80,23 @@ fn the_page_about_settings() {
     );
     for (map, size) in SIZES {
         writeln!(page, "| {map} | {size} |").expect("a text takes everything");
+    }
+    page.push_str(
+        "\n## Time-outs\n\nAfter so many seconds without a packet in either direction a connection \
+         is forgotten; `--timeouts` changes them by stage. Later packets of it are answered by a \
+         reset (TCP) or begin a new flow. Connections at the stages `tcp-opening`, `tcp-ended` and \
+         `tcp-reset`, and others that were not seen for two seconds or longer, have half of the flow \
+         table among themselves and make room for new ones, the oldest first. When the rest is full, \
+         too, new connections are dropped (`flow-table-full`).\n\n\
+         | stage | seconds | |\n|---|---|---|\n",
+    );
+    for kind in TIMEOUTS {
+        writeln!(
+            page,
+            "| {} | {} | {} |",
+            kind.name, kind.seconds, kind.meaning
+        )
+        .expect("a text takes everything");
     }
     golden::check("../docs/configuration.md", &page);
 }

@@ -35,7 +35,7 @@ use links::{Heard, Links};
 use names::Names;
 use reporter::Reporter;
 use stop::Stop;
-use sweep::Sweep;
+use sweep::{Sweep, Timeouts};
 
 /// Updates of the input that may wait for us.
 const WAITING_UPDATES: usize = 16;
@@ -260,10 +260,11 @@ impl<'s> Daemon<'s> {
 
     fn sweep(&mut self) {
         let tables = self.reconciler.dataplane();
+        let timeouts = Timeouts::new(self.settings);
         let swept = self
             .sweep4
-            .step(tables, &self.clock)
-            .and_then(|()| self.sweep6.step(tables, &self.clock));
+            .step(tables, &self.clock, timeouts)
+            .and_then(|()| self.sweep6.step(tables, &self.clock, timeouts));
         if let Err(error) = swept {
             warn!(%error, "sweep");
         }

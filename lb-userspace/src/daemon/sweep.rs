@@ -1,12 +1,12 @@
 //! Which flows are over, and when do they go?
 //!
 //! Both directions of a flow are judged together: it is over when neither was seen for as long as
-//! its state allows. The time-outs are nf_conntrack's.
+//! its stage allows.
 
 use std::collections::BTreeSet;
 
-use lb_common::decide::{TCP, UDP};
-use lb_common::flow::{mirror, mirror_key};
+use lb_common::decide::UDP;
+use lb_common::flow::{Stage, mirror, mirror_key, stage};
 use lb_common::layout::{FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey};
 use lb_common::tcp;
 
@@ -15,26 +15,33 @@ use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::{KernelFamily, KernelTables};
 use crate::loader::Clock;
 use crate::plan::Destinations;
+use crate::settings::{Settings, TIMEOUTS};
 
-/// Entries looked at in one go, so that a large table costs no more at once than a small one.
+/// Entries looked at in one go, so that a large table costs no more at once than a small one: a
+/// full one of the usual size is walked in a minute.
 const BATCH: usize = 4_096;
 
-/// Seconds without a packet after which a flow is over (nf_conntrack's defaults).
-mod timeout {
-    /// TCP, established.
-    pub(super) const ESTABLISHED: u32 = 432_000;
-    /// TCP, before the client's first ACK.
-    pub(super) const OPENING: u32 = 120;
-    /// TCP, after a reset.
-    pub(super) const RESET: u32 = 10;
-    /// TCP, after a FIN; as long as the peers may repeat their last packets.
-    pub(super) const ENDING: u32 = 120;
-    /// UDP, seen in one direction.
-    pub(super) const UDP_UNREPLIED: u32 = 30;
-    /// UDP, seen in both.
-    pub(super) const UDP_ASSURED: u32 = 120;
-    /// Anything else.
-    pub(super) const OTHER: u32 = 600;
+/// How long connections last without a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts<'s> {
+    settings: &'s Settings,
+    /// The shortest of all: whatever was seen later needs no look at its other direction.
+    shortest: u32,
+}
+
+impl<'s> Timeouts<'s> {
+    /// As the settings say.
+    pub(super) fn new(settings: &'s Settings) -> Self {
+        let stages = TIMEOUTS.iter().map(|kind| settings.timeout_of(kind.stage));
+        Self {
+            settings,
+            shortest: stages.min().unwrap_or_default(),
+        }
+    }
+
+    fn of(&self, stage: Stage) -> u32 {
+        self.settings.timeout_of(stage)
+    }
 }
 
 /// Walks one family's flows and reservations, a batch at a time, round and round.
@@ -66,12 +73,21 @@ impl<A: KernelFamily> Sweep<A> {
         &mut self,
         tables: &KernelTables,
         clock: &Clock,
+        timeouts: Timeouts<'_>,
     ) -> Result<(), DataplaneError> {
         let maps = A::maps(tables);
-        let now = clock.now();
+        let watch = Watch {
+            now: clock.now(),
+            hz: clock.hz.max(1),
+            timeouts,
+        };
         for (key, flow) in maps.flows_from(around(&mut self.flows), BATCH)? {
+            if watch.seconds_quiet(&flow) < timeouts.shortest {
+                continue;
+            }
             let other = maps.flow(&mirror_key(&key, &flow))?;
-            if is_over(&key, &flow, other.as_ref(), now, clock.hz) {
+            // A packet may have come since the batch was read.
+            if watch.is_over(&key, &flow, other.as_ref()) && maps.flow(&key)? == Some(flow) {
                 remove::<A>(tables, &key, &flow)?;
             }
         }
@@ -127,132 +143,97 @@ fn around(cursor: &mut Cursor) -> &mut Cursor {
     cursor
 }
 
-/// Deletes both directions and gives the port back.
+/// Deletes both directions and gives the port back. The reply goes first: a packet of the client's
+/// that comes between the two finds a flow and enters the reply again, which then leads nowhere, but
+/// never goes out with a port that somebody else got meanwhile.
 fn remove<A: KernelFamily>(
     tables: &KernelTables,
     key: &FlowKey<A>,
     flow: &Flow<A>,
 ) -> Result<(), DataplaneError> {
     let maps = A::maps(tables);
-    let other_key = mirror_key(key, flow);
-    maps.delete_flow(key)?;
-    maps.delete_flow(&other_key)?;
+    let other = mirror_key(key, flow);
+    let (reply, forward) = if flow.flags & FLOW_REPLY != 0 {
+        (key, &other)
+    } else {
+        (&other, key)
+    };
+    maps.delete_flow(reply)?;
+    maps.delete_flow(forward)?;
     if flow.flags & (FLOW_SNAT | FLOW_HAIRPIN | FLOW_RENUMBERED) != 0 {
-        let reply = if flow.flags & FLOW_REPLY != 0 {
-            key
-        } else {
-            &other_key
-        };
         maps.delete_reservation(reply)?;
     }
     Ok(())
 }
 
-/// Whether the flow is over; `now` in jiffies, `hz` of them in a second.
-fn is_over<A: KernelFamily>(
-    key: &FlowKey<A>,
-    flow: &Flow<A>,
-    other: Option<&Flow<A>>,
+/// A moment, and what is over then.
+#[derive(Clone, Copy, Debug)]
+struct Watch<'s> {
+    /// Jiffies, low 32 bits.
     now: u32,
+    /// Jiffies in a second.
     hz: u32,
-) -> bool {
-    let nothing = mirror(key, flow);
-    let other = other.unwrap_or(&nothing);
-    // A direction seen after `now` was read counts as seen now.
-    let quiet = |flow: &Flow<A>| match now.wrapping_sub(flow.last_seen) {
-        later if later > u32::MAX / 2 => 0,
-        age => age,
-    };
-    let age = quiet(flow).min(quiet(other));
-    age / hz.max(1) >= timeout_of(key.protocol, flow, other)
+    timeouts: Timeouts<'s>,
 }
 
-fn timeout_of<A>(protocol: u8, one: &Flow<A>, other: &Flow<A>) -> u32 {
-    let (forward, reply) = if one.flags & FLOW_REPLY == 0 {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    match protocol {
-        TCP if (forward.state | reply.state) & tcp::RST != 0 => timeout::RESET,
-        TCP if (forward.state | reply.state) & tcp::FIN != 0 => timeout::ENDING,
-        TCP if forward.state & tcp::ACK == 0 => timeout::OPENING,
-        TCP => timeout::ESTABLISHED,
-        UDP if forward.state != 0 && reply.state != 0 => timeout::UDP_ASSURED,
-        UDP => timeout::UDP_UNREPLIED,
-        _ => timeout::OTHER,
+impl Watch<'_> {
+    /// Seconds since a packet came this way. A direction seen after `now` was read counts as seen
+    /// now.
+    fn seconds_quiet<A>(&self, flow: &Flow<A>) -> u32 {
+        match self.now.wrapping_sub(flow.last_seen) {
+            later if later > u32::MAX / 2 => 0,
+            jiffies => jiffies / self.hz,
+        }
+    }
+
+    /// Whether neither direction was seen for as long as the connection's stage allows.
+    fn is_over<A: KernelFamily>(
+        &self,
+        key: &FlowKey<A>,
+        flow: &Flow<A>,
+        other: Option<&Flow<A>>,
+    ) -> bool {
+        let nothing = mirror(key, flow);
+        let other = other.unwrap_or(&nothing);
+        let quiet = self.seconds_quiet(flow).min(self.seconds_quiet(other));
+        quiet >= self.timeouts.of(stage(key.protocol, flow, other, self.hz))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use lb_common::addr::Ip4;
 
     use super::*;
 
-    fn over_after(protocol: u8, forward: u8, reply: u8) -> u32 {
-        let one = Flow::<Ip4> {
-            state: forward,
-            ..Flow::default()
-        };
-        let other = Flow {
-            state: reply,
-            flags: FLOW_REPLY,
-            ..Flow::default()
-        };
-        assert_eq!(
-            timeout_of(protocol, &one, &other),
-            timeout_of(protocol, &other, &one)
-        );
-        timeout_of(protocol, &one, &other)
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        settings: Settings,
     }
 
-    #[test]
-    fn the_state_of_both_directions_says_how_long_a_flow_lives() {
-        const SEEN: u8 = tcp::SEEN;
-        for (protocol, forward, reply, seconds) in [
-            (TCP, SEEN | tcp::SYN, 0, timeout::OPENING),
-            (
-                TCP,
-                SEEN | tcp::SYN,
-                SEEN | tcp::SYN | tcp::ACK,
-                timeout::OPENING,
-            ),
-            (
-                TCP,
-                SEEN | tcp::SYN | tcp::ACK,
-                SEEN | tcp::ACK,
-                timeout::ESTABLISHED,
-            ),
-            (
-                TCP,
-                SEEN | tcp::ACK | tcp::FIN,
-                SEEN | tcp::ACK,
-                timeout::ENDING,
-            ),
-            (
-                TCP,
-                SEEN | tcp::ACK | tcp::FIN,
-                SEEN | tcp::FIN,
-                timeout::ENDING,
-            ),
-            (TCP, SEEN | tcp::ACK, SEEN | tcp::RST, timeout::RESET),
-            (UDP, SEEN, 0, timeout::UDP_UNREPLIED),
-            (UDP, SEEN, SEEN, timeout::UDP_ASSURED),
-        ] {
-            assert_eq!(
-                over_after(protocol, forward, reply),
-                seconds,
-                "{forward:#x} {reply:#x}"
-            );
-        }
+    fn settings(arguments: &[&str]) -> Settings {
+        let arguments = ["lb"].iter().chain(arguments);
+        Command::parse_from(arguments).settings
     }
+
+    const KEY: FlowKey<Ip4> = FlowKey {
+        source: Ip4::new(10, 42, 0, 9),
+        destination: Ip4::new(10, 43, 0, 1),
+        source_port: 40_000,
+        destination_port: 53,
+        protocol: UDP,
+        reserved: [0; 3],
+    };
 
     #[test]
     fn a_direction_seen_just_now_keeps_the_other_alive() {
-        let key = FlowKey::<Ip4> {
-            protocol: UDP,
-            ..FlowKey::default()
+        let settings = settings(&[]);
+        let at = |now| Watch {
+            now,
+            hz: 250,
+            timeouts: Timeouts::new(&settings),
         };
         let old = Flow {
             last_seen: u32::MAX - 50_000,
@@ -264,11 +245,32 @@ mod tests {
             flags: FLOW_REPLY,
             ..old
         };
-        assert!(is_over(&key, &old, None, 10, 250));
-        assert!(!is_over(&key, &old, Some(&fresh), 10, 250));
+        assert!(at(10).is_over(&KEY, &old, None));
+        assert!(!at(10).is_over(&KEY, &old, Some(&fresh)));
         assert!(
-            !is_over(&key, &fresh, Some(&old), 3, 250),
+            !at(3).is_over(&KEY, &fresh, Some(&old)),
             "seen after now was read"
         );
+    }
+
+    #[test]
+    fn the_stages_time_out_is_the_settings() {
+        let flow = Flow {
+            state: tcp::SEEN,
+            ..Flow::default()
+        };
+        for (arguments, seconds) in [(&[][..], 30), (&["--timeouts=udp=7"], 7)] {
+            let settings = settings(arguments);
+            let after = |seconds: u32| Watch {
+                now: seconds * 100,
+                hz: 100,
+                timeouts: Timeouts::new(&settings),
+            };
+            assert!(
+                !after(seconds - 1).is_over(&KEY, &flow, None),
+                "{arguments:?}"
+            );
+            assert!(after(seconds).is_over(&KEY, &flow, None), "{arguments:?}");
+        }
     }
 }

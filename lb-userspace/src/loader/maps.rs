@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 
 use aya_obj::Object;
-use lb_common::limits::LAYOUT_VERSION;
+use lb_common::limits::{ENTRIES_PER_EVICTABLE, LAYOUT_VERSION};
 
 use super::{LoadError, Pins};
 use crate::bpf::{MapInfo, first_element};
 
 /// The maps that are pinned, under these names. Others of the object hold what ends with the
 /// packet, and each loaded instance has its own.
-pub(super) const PINNED: [&str; 23] = [
+pub(super) const PINNED: [&str; 25] = [
     "config",
     "services",
     "slots",
@@ -27,6 +27,8 @@ pub(super) const PINNED: [&str; 23] = [
     "nodes6",
     "flows4",
     "flows6",
+    "evictable4",
+    "evictable6",
     "snat4",
     "snat6",
     "affinity4",
@@ -56,7 +58,7 @@ pub(super) fn definitions(
     let pinned = maps.filter(|(name, _)| PINNED.contains(&name.as_str()));
     Ok(pinned
         .map(|(name, map)| {
-            let wanted = sizes.get(&name).copied();
+            let wanted = wanted_size(&name, sizes);
             let definition = Definition {
                 kind: map.map_type(),
                 key_size: map.key_size(),
@@ -66,6 +68,18 @@ pub(super) fn definitions(
             (name, definition)
         })
         .collect())
+}
+
+/// The size that is wanted for a map: that of the queue of flows that may go follows the flow
+/// table's.
+fn wanted_size(map: &str, sizes: &BTreeMap<String, u32>) -> Option<u32> {
+    let flows = match map {
+        "evictable4" => "flows4",
+        "evictable6" => "flows6",
+        other => return sizes.get(other).copied(),
+    };
+    let entries = sizes.get(flows)?;
+    Some((entries / ENTRIES_PER_EVICTABLE).max(1))
 }
 
 /// Compares the maps that are pinned with what the programs expect; those that are missing, as

@@ -4,6 +4,7 @@
 
 mod file;
 mod layers;
+mod timeouts;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -12,10 +13,12 @@ use std::path::PathBuf;
 use clap::Args;
 use ipnet::IpNet;
 use lb_common::drops::Hook;
+use lb_common::flow::Stage;
 use lb_common::names;
 
 pub use file::API_VERSION;
 pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
+pub use timeouts::{TIMEOUTS, Timeout, TimeoutKind};
 pub use values::{
     LinkPattern, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
     default_node_name,
@@ -224,6 +227,16 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
 
+    /// Seconds without a packet after which a connection is forgotten, by stage
+    #[arg(
+        long,
+        global = true,
+        value_name = "STAGE=SECONDS",
+        value_delimiter = ',',
+        value_parser = timeouts::timeout
+    )]
+    pub timeouts: Vec<Timeout>,
+
     /// Sizes of maps, in elements
     #[arg(
         long,
@@ -286,6 +299,16 @@ impl Settings {
             .rev()
             .find(|size| size.map == map)
             .map(|size| size.elements)
+    }
+
+    /// Seconds without a packet after which a connection at this stage is forgotten.
+    #[must_use]
+    pub fn timeout_of(&self, stage: Stage) -> u32 {
+        let kind = TIMEOUTS.iter().find(|kind| kind.stage == stage);
+        let kind = kind.expect("every stage has a time-out");
+        let mut chosen = self.timeouts.iter().rev();
+        let chosen = chosen.find(|timeout| timeout.stage == kind.name);
+        chosen.map_or(kind.seconds, |timeout| timeout.seconds)
     }
 
     /// The state file: named after the pin directory, as there is one instance for each.

@@ -136,6 +136,11 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "cgroup: /sys/fs/cgroup/b",
     ),
     (
+        &["--timeouts=udp=10", "--timeouts=tcp-ended=7"],
+        "udp=10,tcp-ended=7",
+        "timeouts: {udp: 10, tcp-ended: 7}",
+    ),
+    (
         &["--maps=flows4=1000,slots=7"],
         "flows4=1000,slots=7",
         "maps: {flows4: 1000, slots: 7}",

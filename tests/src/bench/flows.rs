@@ -20,19 +20,24 @@ use crate::topology::Family;
 
 /// Enters other clients' flows into both objects' maps, as many as there may be while none need go.
 pub(super) fn enter_others<A: PerFamily>(objects: &mut Objects, family: Family) -> Result<()> {
-    enter_strangers::<A>(objects, world::FLOWS, family)
+    enter_strangers::<A>(&mut objects.ours, world::FLOWS, family)?;
+    enter_strangers::<A>(&mut objects.floors, world::FLOWS, family)
 }
 
-/// Enters so many that the maps are full.
+/// Enters so many that each that begins needs the place of another: in the floors' table, where any
+/// may go, all that there is room for; in ours, where these may not, as many as it may keep while
+/// others begin.
 pub(super) fn enter_too_many<A: PerFamily>(objects: &mut Objects, family: Family) -> Result<()> {
-    enter_strangers::<A>(objects, limits::FLOWS / 2, family)
+    const KEPT: u32 = limits::FLOWS / 2 - limits::EVICTABLE - SPARE;
+    enter_strangers::<A>(&mut objects.ours, KEPT, family)?;
+    enter_strangers::<A>(&mut objects.floors, limits::FLOWS / 2, family)
 }
 
-fn enter_strangers<A: PerFamily>(objects: &mut Objects, count: u32, family: Family) -> Result<()> {
-    for ebpf in [&mut objects.ours, &mut objects.floors] {
-        put(ebpf, map::<A>(), world::strangers::<A>(count, family))?;
-    }
-    Ok(())
+/// Flows of the timed packets, and what the kernel holds back per CPU.
+const SPARE: u32 = 1_000;
+
+fn enter_strangers<A: PerFamily>(ebpf: &mut Ebpf, count: u32, family: Family) -> Result<()> {
+    put(ebpf, map::<A>(), world::strangers::<A>(count, family))
 }
 
 /// Enters what the floors find there: the client's flow to a backend, and the one that those find

@@ -8,15 +8,14 @@ use aya::{Ebpf, EbpfLoader, TestRunOptions};
 use lb_common::addr::Family;
 use lb_common::drops::Hook;
 use lb_common::layout::{Flow, FlowKey, Link};
+use lb_common::limits::ENTRIES_PER_EVICTABLE;
 use lb_userspace::dataplane::kernel::KernelTables;
 use lb_userspace::tables::Tables;
 
 use super::maps::{self, Drops};
 
 /// Sizes for the big maps: what rows need, with room for what the kernel holds back per CPU.
-const SIZES: [(&str, u32); 8] = [
-    ("flows4", 1 << 14),
-    ("flows6", 1 << 14),
+const SIZES: [(&str, u32); 6] = [
     ("snat4", 1 << 10),
     ("snat6", 1 << 10),
     ("affinity4", 1 << 12),
@@ -24,6 +23,9 @@ const SIZES: [(&str, u32); 8] = [
     ("sockets4", 1 << 12),
     ("sockets6", 1 << 12),
 ];
+
+/// Flow entries of each family, likewise.
+const FLOWS: u32 = 1 << 14;
 
 /// The programs that see packets.
 const PROGRAMS: [&str; 5] = [
@@ -105,8 +107,25 @@ impl Kernel {
     /// # Errors
     /// There is no object, or the kernel refuses it.
     pub fn load() -> Result<Self> {
+        Self::with_flows(FLOWS)
+    }
+
+    /// As [`Self::load`], with room for so many flow entries of each family.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_flows(entries: u32) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for (name, size) in SIZES {
+            loader.map_max_entries(name, size);
+        }
+        let evictable = entries / ENTRIES_PER_EVICTABLE;
+        for (name, size) in [
+            ("flows4", entries),
+            ("flows6", entries),
+            ("evictable4", evictable),
+            ("evictable6", evictable),
+        ] {
             loader.map_max_entries(name, size);
         }
         let checksum_flag = checksum_flag()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, Queue, lpm_trie};
 use bytemuck::{Pod, Zeroable};
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::drops::{self, DropReason, Hook};
@@ -226,6 +226,7 @@ pub(super) fn forget(bpf: &mut Ebpf) -> Result<()> {
     fn family<A: Family>(bpf: &mut Ebpf) -> Result<()> {
         let [flows, snat, affinity, sockets] = STATE.map(|map| format!("{map}{}", digit::<A>()));
         empty::<FlowKey<A>, Flow<A>>(bpf, &flows)?;
+        drain::<A>(bpf)?;
         empty::<FlowKey<A>, Reservation<A>>(bpf, &snat)?;
         empty::<AffinityKey<A>, Affinity>(bpf, &affinity)?;
         empty::<SocketKey<A>, SocketFlow<A>>(bpf, &sockets)
@@ -248,6 +249,15 @@ fn empty<K: Pod, V: Pod>(bpf: &mut Ebpf, name: &str) -> Result<()> {
     for key in keys {
         map.remove(&key).with_context(|| format!("map {name}"))?;
     }
+    Ok(())
+}
+
+/// Empties the queue of flows that may go.
+pub(crate) fn drain<A: Family>(bpf: &mut Ebpf) -> Result<()> {
+    let name = format!("evictable{}", digit::<A>());
+    let map = bpf.map_mut(&name).with_context(|| missing(&name))?;
+    let mut queue: Queue<_, Plain<FlowKey<A>>> = Queue::try_from(map)?;
+    while queue.pop(0).is_ok() {}
     Ok(())
 }
 

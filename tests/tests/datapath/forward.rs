@@ -4,7 +4,7 @@ use lb_common::layout::{
     FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_EXTERNAL_IP, FRONTEND_NODE_PORT,
 };
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service};
-use lb_tests::packet::{Body, FIN, Packet, SYN};
+use lb_tests::packet::{Body, Packet};
 
 use super::cases::{CLIENT, Case, SERVER, check, check_each_protocol, row};
 
@@ -338,42 +338,6 @@ fn the_same_client_port_through_two_frontends_is_kept_apart() {
                 },
             ],
             ..row("one client port, two frontends, one pod", fixture)
-        }]
-    });
-}
-
-#[test]
-fn a_client_uses_its_ports_again_after_the_connection_ended() {
-    check(|case| {
-        let (client, vip, server) = (case.client(), case.vip(), case.server());
-        if !case.is_tcp() {
-            return Vec::new();
-        }
-        // With affinity, so that it shows which flow was decided about: the first was not.
-        let service = Service::cluster_ip(case.protocol, vip, &[Endpoint::here(server)])
-            .with_affinity(10_800);
-        let syn = Packet::tcp(client, vip, SYN);
-        let fin = Packet::tcp(client, vip, FIN | lb_tests::packet::ACK);
-        vec![Row {
-            steps: vec![
-                (
-                    At::FromPod(CLIENT),
-                    syn.clone(),
-                    Fate::Becomes(syn.between(client, server)),
-                ),
-                (
-                    At::FromPod(CLIENT),
-                    fin.clone(),
-                    Fate::Becomes(fin.between(client, server)),
-                ),
-                (
-                    At::FromPod(CLIENT),
-                    syn.clone(),
-                    Fate::Becomes(syn.between(client, server)),
-                ),
-            ],
-            flows: vec![case.flow(client, server, FLOW_AFFINITY)],
-            ..row("the same ports begin anew", Fixture::new().with(&service))
         }]
     });
 }

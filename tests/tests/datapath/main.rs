@@ -2,6 +2,8 @@
 
 mod atomic;
 mod cases;
+mod flood;
+mod flows;
 mod foreign;
 mod forward;
 mod maglev;
