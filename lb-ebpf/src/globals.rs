@@ -15,6 +15,10 @@ pub(crate) static NODE_COOKIE: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static SOCKET_PODS: Global<u32> = Global::new(0);
 
+/// 1 = the socket hook serves UDP sockets that connect, too.
+#[unsafe(no_mangle)]
+pub(crate) static SOCKET_CONNECTED_UDP: Global<u32> = Global::new(1);
+
 /// 1 = the kernel has `bpf_set_retval` (5.18), so the socket hook can refuse by itself.
 #[unsafe(no_mangle)]
 pub(crate) static SOCKET_REFUSES: Global<u32> = Global::new(0);

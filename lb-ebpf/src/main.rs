@@ -17,6 +17,8 @@
 #[cfg(target_arch = "bpf")]
 mod affinity;
 #[cfg(target_arch = "bpf")]
+mod apart;
+#[cfg(target_arch = "bpf")]
 mod call;
 #[cfg(target_arch = "bpf")]
 mod entry;

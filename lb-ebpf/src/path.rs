@@ -10,6 +10,7 @@ use lb_common::{
 };
 
 use crate::{
+    apart,
     live::Live,
     maps::Maps,
     packet::{Packet, Verdict},
@@ -79,6 +80,9 @@ fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
     };
     match track::find(&headers.flow) {
         Some(flow) if is_turned_at_egress(flow) => {
+            if flow.state == 0 && apart::is_of_direct(&headers.flow, flow, headers.tcp_flags) {
+                return Verdict::Pass;
+            }
             if let Err(reason) = track::touch(&headers, flow) {
                 return Verdict::Drop(reason);
             }
@@ -152,16 +156,21 @@ fn begin<A: Wire + Maps, P: Packet>(
         flow: &headers.flow,
         own: draw,
     };
-    let forward = match decide(&live, &request, by_flow) {
+    let begun = match decide(&live, &request, by_flow) {
+        Decision::Pass if begins && headers.flow.source_port != 0 => {
+            match apart::begin_direct(packet, headers, draw) {
+                Ok(None) => return Verdict::Pass,
+                Ok(Some(flow)) => Ok((flow, None)),
+                Err(reason) => Err(reason),
+            }
+        }
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
         Decision::Refuse(reason) => return refuse(packet, headers, live.config().hz, reason),
-        Decision::Forward(forward) => forward,
+        Decision::Forward(_) if !is_whole(packet, headers) => Err(DropReason::Malformed),
+        Decision::Forward(forward) => track::begin(packet, &live, headers, &forward, draw),
     };
-    if !is_whole(packet, headers) {
-        return Verdict::Drop(DropReason::Malformed);
-    }
-    match track::begin(packet, &live, headers, &forward, draw) {
+    match begun {
         Ok((_, Some(Way::NextHook))) => Verdict::Pass,
         Ok((flow, way)) => translate(packet, headers, flow, way),
         Err(reason) => Verdict::Drop(reason),

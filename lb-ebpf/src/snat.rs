@@ -1,16 +1,23 @@
 //! Which port does a flow get whose client's own cannot be kept?
 
+use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use lb_common::{
+    decide::{TCP, UDP},
     drops::DropReason,
     flow::mirror_key,
-    layout::{Config, FlowKey, Reservation},
+    layout::{FlowKey, Reservation},
     limits,
+    wire::Be16,
 };
 
 use crate::{
-    maps::{Maps, Scratch},
+    maps::{self, Maps, Scratch},
+    packet::Packet,
     track,
 };
+
+/// `BPF_F_CURRENT_NETNS`: of the link that the packet is at.
+const THIS_NAMESPACE: u64 = u64::MAX;
 
 /// Says that the map has the key already, where it was to be new.
 const BPF_NOEXIST: u64 = 1;
@@ -21,12 +28,13 @@ const BPF_NOEXIST: u64 = 1;
 /// # Errors
 /// None of the candidates is free.
 #[inline(always)]
-pub(crate) fn reserve<A: Maps>(
+pub(crate) fn reserve<A: Maps, P: Packet>(
+    packet: &P,
     key: &FlowKey<A>,
     scratch: &mut Scratch<A>,
-    config: &Config,
     draw: u32,
 ) -> Result<(), DropReason> {
+    let config = maps::config().ok_or(DropReason::SnatExhausted)?;
     scratch.holder = Reservation {
         client: key.source,
         frontend: key.destination,
@@ -41,7 +49,11 @@ pub(crate) fn reserve<A: Maps>(
         scratch.flow.source_port = first.wrapping_add(candidate as u16);
         scratch.reply_key = mirror_key(key, &scratch.flow);
         if take(&scratch.reply_key, &scratch.holder) {
-            return Ok(());
+            // What keeps the client's own address cannot meet a socket of this node.
+            if scratch.flow.source == key.source || !is_sockets_own(packet, &scratch.reply_key) {
+                return Ok(());
+            }
+            give_back(&scratch.reply_key);
         }
         candidate += 1;
         if candidate >= count {
@@ -71,6 +83,43 @@ fn take<A: Maps>(reply_key: &FlowKey<A>, holder: &Reservation<A>) -> bool {
         && A::reservations()
             .insert(reply_key, holder, BPF_NOEXIST)
             .is_ok())
+}
+
+/// As the kernel's `union bpf_sock_tuple`: where a packet comes from and goes to.
+#[repr(C)]
+struct Tuple<A> {
+    source: A,
+    destination: A,
+    source_port: Be16,
+    destination_port: Be16,
+}
+
+/// Whether a socket of this node would get the packets that arrive so: one that listens on the port,
+/// or that talks to this very backend from there.
+///
+/// A function of its own to the verifier, for the sake of the stack.
+#[inline(never)]
+fn is_sockets_own<A: Maps, P: Packet>(packet: &P, key: &FlowKey<A>) -> bool {
+    let mut tuple = Tuple {
+        source: key.source,
+        destination: key.destination,
+        source_port: Be16::new(key.source_port),
+        destination_port: Be16::new(key.destination_port),
+    };
+    let (place, size) = ((&raw mut tuple).cast(), size_of::<Tuple<A>>() as u32);
+    // SAFETY: context and tuple are valid; a socket that is found is given back at once. Kernel 5.2.
+    unsafe {
+        let socket = match key.protocol {
+            TCP => bpf_skc_lookup_tcp(packet.context(), place, size, THIS_NAMESPACE, 0),
+            UDP => bpf_sk_lookup_udp(packet.context(), place, size, THIS_NAMESPACE, 0),
+            _ => return false,
+        };
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+        true
+    }
 }
 
 /// Gives back a port whose flow found no room.

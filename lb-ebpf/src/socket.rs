@@ -83,11 +83,15 @@ pub(crate) fn name6(call: Call) -> i32 {
     PROCEED
 }
 
-/// UDP too: without it the node's own resolver, whose sockets are connected, would not reach a
-/// cluster DNS.
+/// UDP too, unless switched off: without it the node's own resolver, whose sockets are connected,
+/// would not reach a cluster DNS.
 #[inline(always)]
 fn is_served_by_connect(call: &Call) -> bool {
-    matches!(call.protocol(), TCP | UDP)
+    match call.protocol() {
+        TCP => true,
+        UDP => globals::SOCKET_CONNECTED_UDP.load() != 0,
+        _ => false,
+    }
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@ use lb_common::{
 };
 
 use crate::{
-    affinity,
+    affinity, apart,
     live::{Live, now},
     maps::{self, Maps, Scratch},
     packet::Packet,
@@ -152,17 +152,15 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
         bytes: u64::from(headers.length),
     };
     let mut way = None;
-    let keeps_port = match forward.nat {
+    match forward.nat {
         Nat::DestinationOnly => {
             let Scratch { flow, route, .. } = scratch;
             if transit::shares_bridge(packet, headers, &flow.destination, route) {
                 flow.flags |= FLOW_BRIDGED;
             }
-            !is_taken(key, scratch)
         }
         Nat::Hairpin => {
             scratch.flow.source = A::snat_address(live.config(), maps::link(packet.link()));
-            false
         }
         Nat::Source => {
             let Scratch { flow, route, .. } = scratch;
@@ -174,25 +172,67 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
             };
             scratch.flow.source = A::snat_address(live.config(), link);
             way = Some(to);
-            false
         }
-    };
-    if !keeps_port {
-        if forward.nat == Nat::DestinationOnly {
-            scratch.flow.flags |= FLOW_RENUMBERED;
-        }
-        snat::reserve(key, scratch, live.config(), draw)?;
+    }
+    settle(packet, key, scratch, draw)?;
+    affinity::remember(forward, &key.source, now);
+    Ok((&scratch.flow, way))
+}
+
+/// Enters the flow in `scratch` with a port that tells its replies from others', which is the
+/// client's own where that can be kept.
+///
+/// # Errors
+/// No free port, no room.
+#[inline(always)]
+pub(crate) fn settle<A: Maps, P: Packet>(
+    packet: &P,
+    key: &FlowKey<A>,
+    scratch: &mut Scratch<A>,
+    draw: u32,
+) -> Result<(), DropReason> {
+    match settled(packet, key, scratch, draw) {
+        Settled::Entered => Ok(()),
+        Settled::NoPort => Err(DropReason::SnatExhausted),
+        Settled::NoRoom => Err(DropReason::FlowTableFull),
+    }
+}
+
+/// What became of a flow that was to be entered. As wide as a register, as `DropReason` is.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Settled {
+    Entered,
+    NoPort,
+    NoRoom,
+}
+
+/// As [`settle`]: a function of its own to the verifier, which would check it at every place.
+#[inline(never)]
+fn settled<A: Maps, P: Packet>(
+    packet: &P,
+    key: &FlowKey<A>,
+    scratch: &mut Scratch<A>,
+    draw: u32,
+) -> Settled {
+    let is_masked = scratch.flow.flags & (FLOW_SNAT | FLOW_HAIRPIN) != 0;
+    let is_renumbered = !is_masked && apart::is_taken(key, scratch);
+    if is_renumbered {
+        scratch.flow.flags |= FLOW_RENUMBERED;
+    }
+    let has_port = is_masked || is_renumbered;
+    if has_port && snat::reserve(packet, key, scratch, draw).is_err() {
+        return Settled::NoPort;
     }
     scratch.reply_key = mirror_key(key, &scratch.flow);
     scratch.reply = mirror(key, &scratch.flow);
-    if let Err(reason) = room::enter(key, scratch) {
-        if !keeps_port {
+    if room::enter(key, scratch).is_err() {
+        if has_port {
             snat::give_back(&scratch.reply_key);
         }
-        return Err(reason);
+        return Settled::NoRoom;
     }
-    affinity::remember(forward, &key.source, now);
-    Ok((&scratch.flow, way))
+    Settled::Entered
 }
 
 #[inline(always)]
@@ -209,21 +249,6 @@ fn flags<A>(forward: &Forward<'_, A>) -> u16 {
         0
     };
     nat | outside | affinity
-}
-
-/// Whether the backend's reply would be taken for that of another flow that still lives: the same
-/// client port through another frontend. One that is over goes.
-#[inline(always)]
-fn is_taken<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> bool {
-    scratch.reply_key = mirror_key(key, &scratch.flow);
-    match find(&scratch.reply_key) {
-        Some(other)
-            if other.source != key.destination || other.source_port != key.destination_port =>
-        {
-            !ended(&scratch.reply_key, other)
-        }
-        _ => false,
-    }
 }
 
 /// Whether the reply's flow is over; if so, it is gone then.

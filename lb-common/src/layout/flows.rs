@@ -68,6 +68,8 @@ pub const FLOW_RENUMBERED: u16 = 16;
 pub const FLOW_AFFINITY: u16 = 32;
 /// Client and backend are ports of one bridge, and the packet stays on it.
 pub const FLOW_BRIDGED: u16 = 64;
+/// A direct connection to the backend, here only to be kept apart from one through a frontend.
+pub const FLOW_DIRECT: u16 = 128;
 
 /// Map `affinity4|6`: who asks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]

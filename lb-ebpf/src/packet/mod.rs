@@ -63,6 +63,9 @@ pub(crate) trait Packet {
     /// Index of the interface that the packet is at.
     fn link(&self) -> u32;
 
+    /// What the program was called with, for helpers that take either hook's.
+    fn context(&self) -> *mut core::ffi::c_void;
+
     /// Bytes in the packet.
     fn length(&self) -> usize;
 

@@ -79,6 +79,11 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
+    fn context(&self) -> *mut core::ffi::c_void {
+        self.skb.cast()
+    }
+
+    #[inline(always)]
     fn length(&self) -> usize {
         // SAFETY: field of a valid context.
         unsafe { (*self.skb).len as usize }

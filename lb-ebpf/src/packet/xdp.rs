@@ -94,6 +94,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn context(&self) -> *mut core::ffi::c_void {
+        self.frame.cast()
+    }
+
+    #[inline(always)]
     fn length(&self) -> usize {
         // SAFETY: fields of a valid context.
         let length = unsafe { (*self.frame).data_end as usize - (*self.frame).data as usize };

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use anyhow::Result;
 use lb_tests::datapath::{Bench, Fixture, FlowPair, Row};
 use lb_tests::packet::{ACK, INIT, Packet, SYN};
 use lb_tests::topology::{Cluster, Family, addresses, on};
@@ -43,8 +44,18 @@ pub(super) fn check_sctp(make: fn(Case) -> Vec<Row>) {
 }
 
 fn run(cases: &[Case], make: fn(Case) -> Vec<Row>) {
+    run_with(|_| Ok(()), cases, make);
+}
+
+/// As [`check`], while what `prepare` returns is there.
+pub(super) fn check_with<T>(prepare: fn(&Cluster) -> Result<T>, make: fn(Case) -> Vec<Row>) {
+    run_with(prepare, &all(), make);
+}
+
+fn run_with<T>(prepare: fn(&Cluster) -> Result<T>, cases: &[Case], make: fn(Case) -> Vec<Row>) {
     on(Cluster::routed_veth, |cluster| {
         let mut bench = Bench::new(cluster, &[CLIENT, SERVER, SPARE])?;
+        let _while = prepare(cluster)?;
         let named = |case: Case| {
             make(case).into_iter().map(move |row| Row {
                 name: format!("{} {}: {}", case.family, case.protocol, row.name),

@@ -196,7 +196,7 @@ fn a_flood_of_new_flows_breaks_none_that_is_there() -> Result<()> {
         check(
             family,
             SMALL,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             Duration::from_secs(1),
         )?;
     }

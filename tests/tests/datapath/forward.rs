@@ -1,8 +1,6 @@
 //! A new flow gets a backend, both directions are translated, and replies leave as the frontend's.
 
-use lb_common::layout::{
-    FLOW_AFFINITY, FLOW_OUTSIDE, FLOW_RENUMBERED, FRONTEND_EXTERNAL_IP, FRONTEND_NODE_PORT,
-};
+use lb_common::layout::{FLOW_AFFINITY, FLOW_OUTSIDE, FRONTEND_EXTERNAL_IP, FRONTEND_NODE_PORT};
 use lb_tests::datapath::{At, Endpoint, Fate, Fixture, FlowPair, Row, SNAT_PORT, Service};
 use lb_tests::packet::{Body, Packet};
 
@@ -291,53 +289,6 @@ fn an_affinity_that_timed_out_is_none() {
                 .into(),
             flows: clients.map(|client| case.flow(client, server, 0)).into(),
             ..row("both flows draw", fixture)
-        }]
-    });
-}
-
-/// The pod's replies would be alike: one of the two flows must look different to it.
-#[test]
-fn the_same_client_port_through_two_frontends_is_kept_apart() {
-    check_each_protocol(|case| {
-        let (client, vip, server) = (case.client(), case.vip(), case.server());
-        let other = case.address("10.43.7.83", "fd00:10:43::783", 80);
-        let renumbered = case.pod(CLIENT, SNAT_PORT);
-        let endpoint = [Endpoint::here(server)];
-        let fixture = Fixture::new()
-            .with(&Service::cluster_ip(case.protocol, vip, &endpoint))
-            .with(&Service::cluster_ip(case.protocol, other, &endpoint));
-        vec![Row {
-            steps: vec![
-                (
-                    At::FromPod(CLIENT),
-                    case.first(client, vip),
-                    Fate::Becomes(case.first(client, server)),
-                ),
-                (
-                    At::FromPod(CLIENT),
-                    case.first(client, other),
-                    Fate::Becomes(case.first(renumbered, server)),
-                ),
-                (
-                    At::ToPod(CLIENT),
-                    case.reply(server, client),
-                    Fate::Becomes(case.reply(vip, client)),
-                ),
-                (
-                    At::ToPod(CLIENT),
-                    case.reply(server, renumbered),
-                    Fate::Becomes(case.reply(other, client)),
-                ),
-            ],
-            flows: vec![
-                case.flow(client, server, 0),
-                FlowPair {
-                    frontend: other,
-                    source: renumbered,
-                    ..case.flow(client, server, FLOW_RENUMBERED)
-                },
-            ],
-            ..row("one client port, two frontends, one pod", fixture)
         }]
     });
 }

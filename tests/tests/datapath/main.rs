@@ -1,5 +1,6 @@
 //! Single packets through the programs, by test-run: one file for each thing they do.
 
+mod apart;
 mod atomic;
 mod cases;
 mod flood;
