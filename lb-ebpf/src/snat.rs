@@ -78,7 +78,7 @@ fn take<A: Maps>(reply_key: &FlowKey<A>, holder: &Reservation<A>) -> bool {
         return false;
     };
     // SAFETY: compared only; a torn one equals nobody's.
-    let mine = unsafe { *held == *holder };
+    let mine = is_same(unsafe { &*held }, holder);
     mine || (track::find(reply_key).is_some_and(|reply| track::ended(reply_key, reply))
         && A::reservations()
             .insert(reply_key, holder, BPF_NOEXIST)
@@ -120,6 +120,22 @@ fn is_sockets_own<A: Maps, P: Packet>(packet: &P, key: &FlowKey<A>) -> bool {
         bpf_sk_release(socket.cast());
         true
     }
+}
+
+/// Whether both are the same client's, without a branch for each word: the verifier would follow all
+/// of them, once for each candidate.
+#[inline(always)]
+fn is_same<A: Maps>(one: &Reservation<A>, other: &Reservation<A>) -> bool {
+    let mut difference = u32::from(
+        (one.client_port ^ other.client_port) | (one.frontend_port ^ other.frontend_port),
+    );
+    let mut i = 0;
+    while i < A::WORDS {
+        difference |= one.client.word(i) ^ other.client.word(i);
+        difference |= one.frontend.word(i) ^ other.frontend.word(i);
+        i += 1;
+    }
+    difference == 0
 }
 
 /// Gives back a port whose flow found no room.

@@ -42,6 +42,7 @@ impl Install {
                 cgroup: None,
                 hooks: vec![Hook::Tc],
                 socket: SocketScope::Off,
+                connected_udp: true,
                 xdp: XdpMode::Native,
                 patterns: Patterns::default(),
                 sizes: [].into(),

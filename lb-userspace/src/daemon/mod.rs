@@ -5,6 +5,7 @@
 //! Stop: forwarding goes on.
 
 mod error;
+mod gone;
 mod links;
 mod names;
 pub(crate) mod node;
@@ -255,6 +256,15 @@ impl<'s> Daemon<'s> {
             .and_then(|()| sweep::end_stale(tables, &stopped.v6));
         if let Err(error) = ended {
             warn!(%error, "flows of backends that stopped serving were not all ended");
+        }
+        if !self.settings.socket_connected_udp {
+            return;
+        }
+        match gone::tell(tables, &stopped, self.settings.socket_scope()) {
+            // `lb doctor` says so.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {}
+            Err(error) => warn!(%error, "sockets of backends that stopped serving were not told"),
+            Ok(()) => {}
         }
     }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use lb_common::decide::UDP;
 use lb_common::flow::{Stage, mirror, mirror_key, stage};
-use lb_common::layout::{FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey};
+use lb_common::layout::{
+    FLOW_DIRECT, FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey,
+};
 use lb_common::tcp;
 
 use crate::bpf::Cursor;
@@ -124,7 +126,7 @@ pub(super) fn end_stale<A: KernelFamily>(
     while !cursor.ended {
         for (key, flow) in maps.flows_from(&mut cursor, BATCH)? {
             let moves = key.protocol == UDP || flow.state & tcp::ACK == 0;
-            if flow.flags & FLOW_REPLY == 0
+            if flow.flags & (FLOW_REPLY | FLOW_DIRECT) == 0
                 && moves
                 && stopped.contains(&(flow.service_port, flow.destination, flow.destination_port))
             {

@@ -7,6 +7,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 
 use crate::bpf::{Attachment, program};
+use crate::netlink::Sockets;
 
 /// Where the kernel keeps its own type information, which names its constants.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -54,6 +55,13 @@ pub const NETNS_COOKIE: Feature = Feature {
     without: "the initial network namespace counts as the node's",
 };
 
+/// `SOCK_DESTROY` for UDP.
+pub const SOCK_DESTROY: Feature = Feature {
+    name: "SOCK_DESTROY (CONFIG_INET_DIAG_DESTROY)",
+    since: (4, 9),
+    without: "connected UDP sockets of the node are not told when their backend goes",
+};
+
 /// The oldest kernel that everything else works on.
 pub const OLDEST: (u8, u8) = (5, 10);
 
@@ -64,6 +72,8 @@ pub struct Features {
     pub tcx: bool,
     /// [`SET_RETVAL`].
     pub set_retval: bool,
+    /// [`SOCK_DESTROY`].
+    pub sock_destroy: bool,
     /// Flag that `bpf_l4_csum_replace` wants for IPv6: kernels from 6.16 on have `BPF_F_IPV6`.
     pub checksum_ipv6: u64,
 }
@@ -95,6 +105,7 @@ impl Features {
         Self {
             tcx: has_tcx(),
             set_retval: knows("BPF_FUNC_set_retval", SET_RETVAL.since),
+            sock_destroy: Sockets::connect().is_ok_and(|mut sockets| sockets.can_destroy()),
             checksum_ipv6: if knows("BPF_F_IPV6", (6, 16)) {
                 CHECKSUM_IPV6
             } else {

@@ -54,6 +54,8 @@ pub struct Options {
     pub hooks: Vec<Hook>,
     /// Whose sockets are served.
     pub socket: SocketScope,
+    /// Whether UDP sockets that connect are among them.
+    pub connected_udp: bool,
     /// Which kind of XDP to use.
     pub xdp: XdpMode,
     /// Which links are which.
@@ -71,6 +73,7 @@ impl From<&Settings> for Options {
             cgroup: settings.cgroup.clone(),
             hooks: settings.hooks.clone(),
             socket: settings.socket_scope(),
+            connected_udp: settings.socket_connected_udp,
             xdp: settings.xdp,
             patterns: Patterns {
                 uplinks: settings.uplink.clone(),
@@ -132,6 +135,7 @@ impl Datapath {
         let globals = Globals {
             node_cookie: features::netns_cookie().unwrap_or(0),
             socket_pods: options.socket == SocketScope::All,
+            socket_connected_udp: options.connected_udp,
             socket_refuses: options.features.set_retval,
             checksum_ipv6: options.features.checksum_ipv6,
         };

@@ -18,6 +18,8 @@ pub(super) struct Globals {
     pub(super) node_cookie: u64,
     /// The socket hook serves sockets of other namespaces, too.
     pub(super) socket_pods: bool,
+    /// The socket hook serves UDP sockets that connect.
+    pub(super) socket_connected_udp: bool,
     /// The kernel has `bpf_set_retval`.
     pub(super) socket_refuses: bool,
     /// Flag that `bpf_l4_csum_replace` wants for IPv6.
@@ -175,11 +177,13 @@ impl Programs {
         }
         let header = header.bytes();
         let socket_pods = u32::from(self.globals.socket_pods);
+        let socket_connected_udp = u32::from(self.globals.socket_connected_udp);
         let socket_refuses = u32::from(self.globals.socket_refuses);
         loader
             .override_global("ETHERNET_HEADER", &header, true)
             .override_global("NODE_COOKIE", &self.globals.node_cookie, true)
             .override_global("SOCKET_PODS", &socket_pods, true)
+            .override_global("SOCKET_CONNECTED_UDP", &socket_connected_udp, true)
             .override_global("SOCKET_REFUSES", &socket_refuses, true)
             .override_global("CHECKSUM_IPV6", &self.globals.checksum_ipv6, true)
             .load(self.object)

@@ -1,26 +1,32 @@
-//! How do we ask the kernel about its links, addresses, routes and traffic control, and hear of
-//! their changes? rtnetlink(7), without a thread or a runtime for questions.
+//! How do we ask the kernel about its links, addresses, routes, traffic control and sockets, and hear
+//! of their changes? rtnetlink(7) and sock_diag(7), without a thread or a runtime for questions.
 
 pub mod chains;
 pub mod facts;
 pub mod filters;
 mod monitor;
+pub mod sockets;
 
 use std::io;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use facts::{Effect, Facts};
 pub use monitor::{Monitor, News};
+pub use sockets::Sockets;
 
-/// A connection for questions and orders.
+/// A connection for questions and orders about links and what is on them.
 #[derive(Debug)]
-pub struct Netlink {
+pub struct Netlink(Conversation);
+
+/// A connection to one part of the kernel.
+#[derive(Debug)]
+struct Conversation {
     socket: Socket,
     sequence: u32,
 }
@@ -39,13 +45,7 @@ impl Netlink {
     /// # Errors
     /// What the kernel said.
     pub fn connect() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
+        Conversation::connect(NETLINK_ROUTE).map(Self)
     }
 
     /// Everything that matches the question.
@@ -59,7 +59,7 @@ impl Netlink {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (answers, interrupted) = self.ask(question.clone(), NLM_F_DUMP)?;
+            let (answers, interrupted) = self.0.ask(question.clone(), NLM_F_DUMP)?;
             if !interrupted || tries == DUMP_TRIES {
                 return Ok(answers);
             }
@@ -71,16 +71,33 @@ impl Netlink {
     /// # Errors
     /// What the kernel said.
     pub(crate) fn order(&mut self, order: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.ask(order, NLM_F_ACK | flags).map(drop)
+        let answers = self
+            .0
+            .ask::<_, RouteNetlinkMessage>(order, NLM_F_ACK | flags);
+        answers.map(drop)
+    }
+}
+
+impl Conversation {
+    /// Connects to the part of the kernel that this protocol is of, in the network namespace of this
+    /// thread.
+    fn connect(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     /// Sends one message and collects the answers up to the last; whether the kernel says that they
     /// do not fit together comes with them.
-    fn ask(
-        &mut self,
-        question: RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
+    fn ask<Q, A>(&mut self, question: Q, flags: u16) -> io::Result<(Vec<A>, bool)>
+    where
+        Q: NetlinkSerializable + Into<NetlinkPayload<Q>>,
+        A: NetlinkDeserializable,
+    {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -95,7 +112,7 @@ impl Netlink {
         let mut interrupted = false;
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
-            for message in messages(&datagram) {
+            for message in messages::<A>(&datagram) {
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }
@@ -120,7 +137,7 @@ impl Netlink {
 }
 
 /// The messages in a datagram; one that cannot be decoded (a newer kernel's) is left out.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage<RouteNetlinkMessage>> {
+fn messages<A: NetlinkDeserializable>(datagram: &[u8]) -> impl Iterator<Item = NetlinkMessage<A>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         loop {

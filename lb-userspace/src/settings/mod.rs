@@ -211,6 +211,21 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "WHOSE", default_value = "host")]
     pub socket: SocketScope,
 
+    /// Whether the socket hook serves UDP sockets that connect: they keep to one backend, and get an
+    /// error when it goes
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set
+    )]
+    pub socket_connected_udp: bool,
+
     /// Which kind of XDP to use; generic works on any link, but is no faster than tc
     #[arg(long, global = true, value_name = "KIND", default_value = "native")]
     pub xdp: XdpMode,
@@ -305,10 +320,12 @@ impl Settings {
     #[must_use]
     pub fn timeout_of(&self, stage: Stage) -> u32 {
         let kind = TIMEOUTS.iter().find(|kind| kind.stage == stage);
-        let kind = kind.expect("every stage has a time-out");
-        let mut chosen = self.timeouts.iter().rev();
-        let chosen = chosen.find(|timeout| timeout.stage == kind.name);
-        chosen.map_or(kind.seconds, |timeout| timeout.seconds)
+        // Every stage has one, as the tests of the list say.
+        kind.map_or(u32::MAX, |kind| {
+            let mut chosen = self.timeouts.iter().rev();
+            let chosen = chosen.find(|timeout| timeout.stage == kind.name);
+            chosen.map_or(kind.seconds, |timeout| timeout.seconds)
+        })
     }
 
     /// The state file: named after the pin directory, as there is one instance for each.

@@ -123,6 +123,11 @@ const TABLE: &[(&[&str], &str, &str)] = &[
     ),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),
+    (
+        &["--socket-connected-udp=false"],
+        "false",
+        "socketConnectedUdp: false",
+    ),
     (&["--xdp=generic"], "generic", "xdp: generic"),
     (
         &["--pin-dir=/sys/fs/bpf/b"],

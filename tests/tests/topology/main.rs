@@ -6,3 +6,4 @@ mod cluster_ip;
 mod life;
 mod matrix;
 mod others;
+mod udp;

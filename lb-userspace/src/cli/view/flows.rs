@@ -8,8 +8,8 @@ use lb_common::addr::Family;
 use lb_common::drops::Hook;
 use lb_common::flow::mirror_key;
 use lb_common::layout::{
-    FLOW_AFFINITY, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow,
-    FlowKey,
+    FLOW_AFFINITY, FLOW_DIRECT, FLOW_HAIRPIN, FLOW_OUTSIDE, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT,
+    Flow, FlowKey,
 };
 use lb_common::tcp;
 use serde::Serialize;
@@ -67,7 +67,8 @@ pub struct FlowRecord {
     pub state: State,
     /// Where it was balanced.
     pub hook: &'static str,
-    /// What is particular about it: `snat`, `hairpin`, `outside`, `renumbered`, `affinity`.
+    /// What is particular about it: `snat`, `hairpin`, `outside`, `renumbered`, `affinity`,
+    /// `direct`.
     pub marks: Vec<&'static str>,
     /// Seconds since a packet came, in either direction.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +178,7 @@ fn marks(flags: u16) -> Vec<&'static str> {
         (FLOW_OUTSIDE, "outside"),
         (FLOW_RENUMBERED, "renumbered"),
         (FLOW_AFFINITY, "affinity"),
+        (FLOW_DIRECT, "direct"),
     ];
     all.into_iter()
         .filter(|(bit, _)| flags & bit != 0)

@@ -5,7 +5,7 @@ use std::path::Path;
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
-    RangeKey, Reservation,
+    RangeKey, Reservation, SocketFlow, SocketKey,
 };
 
 use super::{OpenError, all, delete, failed, open, set, update};
@@ -21,6 +21,8 @@ pub trait KernelFamily: PerFamily {
     const SNAT: &str;
     /// Name of map `affinity4|6`.
     const AFFINITY: &str;
+    /// Name of map `sockets4|6`.
+    const SOCKETS: &str;
 
     /// The family's maps.
     fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self>;
@@ -30,6 +32,7 @@ impl KernelFamily for Ip4 {
     const FLOWS: &str = "flows4";
     const SNAT: &str = "snat4";
     const AFFINITY: &str = "affinity4";
+    const SOCKETS: &str = "sockets4";
 
     fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
         &tables.v4
@@ -40,6 +43,7 @@ impl KernelFamily for Ip6 {
     const FLOWS: &str = "flows6";
     const SNAT: &str = "snat6";
     const AFFINITY: &str = "affinity6";
+    const SOCKETS: &str = "sockets6";
 
     fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
         &tables.v6
@@ -63,6 +67,7 @@ pub struct FamilyMaps<A> {
     flows: Map<FlowKey<A>, Flow<A>>,
     snat: Map<FlowKey<A>, Reservation<A>>,
     affinity: Map<AffinityKey<A>, Affinity>,
+    sockets: Map<SocketKey<A>, SocketFlow<A>>,
 }
 
 impl<A: KernelFamily> FamilyMaps<A> {
@@ -76,6 +81,7 @@ impl<A: KernelFamily> FamilyMaps<A> {
             flows: open(pin_dir, A::FLOWS, Map::open)?,
             snat: open(pin_dir, A::SNAT, Map::open)?,
             affinity: open(pin_dir, A::AFFINITY, Map::open)?,
+            sockets: open(pin_dir, A::SOCKETS, Map::open)?,
         })
     }
 
@@ -190,6 +196,14 @@ impl<A: KernelFamily> FamilyMaps<A> {
     /// See [`DataplaneError`].
     pub fn delete_reservation(&self, key: &FlowKey<A>) -> Result<(), DataplaneError> {
         delete(&self.snat, A::SNAT, key)
+    }
+
+    /// What the socket dialled that talks to this backend; none if it dialled the backend itself.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn socket(&self, key: &SocketKey<A>) -> Result<Option<SocketFlow<A>>, DataplaneError> {
+        self.sockets.get(key).map_err(failed(A::SOCKETS, "read"))
     }
 
     /// All of map `affinity4|6`.

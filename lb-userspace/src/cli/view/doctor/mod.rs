@@ -9,7 +9,7 @@ use lb_common::drops::Hook;
 use serde::Serialize;
 
 use super::{Column, Record, column};
-use crate::loader::features::{Feature, NETNS_COOKIE, OLDEST, SET_RETVAL, TCX};
+use crate::loader::features::{Feature, NETNS_COOKIE, OLDEST, SET_RETVAL, SOCK_DESTROY, TCX};
 use crate::loader::probe::Probe;
 use crate::loader::roles::{Patterns, Role, roles};
 use crate::model::ObjectName;
@@ -272,9 +272,13 @@ fn sockets(machine: &Machine, settings: &Settings) -> FindingRecord {
 /// Features that this kernel lacks, and what is done instead.
 fn missing_features(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
     let is_socket = settings.socket_scope() != SocketScope::Off;
-    let features: [(Feature, bool); 3] = [
+    let features: [(Feature, bool); 4] = [
         (TCX, machine.probe.features.tcx),
         (SET_RETVAL, machine.probe.features.set_retval || !is_socket),
+        (
+            SOCK_DESTROY,
+            machine.probe.features.sock_destroy || !(is_socket && settings.socket_connected_udp),
+        ),
         (
             NETNS_COOKIE,
             machine.probe.kernel >= NETNS_COOKIE.since || !is_socket,

@@ -46,6 +46,7 @@ fn machine() -> Machine {
         features: Features {
             tcx: true,
             set_retval: true,
+            sock_destroy: true,
             ..Features::default()
         },
         btf: true,
@@ -146,7 +147,7 @@ fn an_old_kernel_is_told_what_is_done_instead() {
     let mut old = machine();
     old.probe.kernel = (5, 10);
     old.probe.features = Features::default();
-    assert_eq!(verdicts(&examine(&old, &[]), Verdict::Note), ["kernel"; 3]);
+    assert_eq!(verdicts(&examine(&old, &[]), Verdict::Note), ["kernel"; 4]);
     assert_eq!(
         verdicts(&examine(&old, &["--socket=off"]), Verdict::Note),
         ["socket", "kernel"]

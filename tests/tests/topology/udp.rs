@@ -1,0 +1,221 @@
+//! Whom do UDP clients talk to when their backend stops serving? Another one, at once; and those that
+//! cannot be moved hear of it.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_tests::app::App;
+use lb_tests::lb::Lb;
+use lb_tests::manifests::{Health, Manifests, Service};
+use lb_tests::peer::{Dial, Transport};
+use lb_tests::topology::{Cluster, Family, Pair, Place, on};
+use lb_tests::wait;
+use socket2::{Domain, Type};
+
+/// After the new state is in the maps.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// Nobody waits longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What is asked.
+const QUESTION: &[u8] = b"/host_name";
+
+fn kubia() -> Pair {
+    Pair::new("10.43.165.39", "fd00:10:43::a539")
+}
+
+/// A client that keeps its socket.
+struct Client {
+    socket: UdpSocket,
+    to: Option<SocketAddr>,
+}
+
+impl Client {
+    fn at(place: &Place, to: SocketAddr) -> Result<Self> {
+        let socket = place.socket(Domain::for_address(to), Type::DGRAM, None)?;
+        socket.set_read_timeout(Some(AT_ONCE))?;
+        Ok(Self {
+            socket: socket.into(),
+            to: Some(to),
+        })
+    }
+
+    fn connected(place: &Place, to: SocketAddr) -> Result<Self> {
+        let client = Self::at(place, to)?;
+        client.socket.connect(to)?;
+        Ok(Self {
+            socket: client.socket,
+            to: None,
+        })
+    }
+
+    /// Who answers; an error if nobody does.
+    fn ask(&self) -> std::io::Result<String> {
+        match self.to {
+            Some(to) => self.socket.send_to(QUESTION, to)?,
+            None => self.socket.send(QUESTION)?,
+        };
+        self.hear()
+    }
+
+    fn hear(&self) -> std::io::Result<String> {
+        let mut answer = [0; 512];
+        let length = self.socket.recv(&mut answer)?;
+        let text = String::from_utf8_lossy(&answer[..length]);
+        let name = text.lines().last().and_then(|line| line.split(' ').next());
+        Ok(name.unwrap_or_default().to_owned())
+    }
+}
+
+/// Has the pod stop serving (or serve again) while its server goes on, so that whoever still talks to
+/// it shows. Comes back when the new state is in the maps.
+fn set(app: &App<'_>, lb: &Lb, name: &str, health: Health) -> Result<()> {
+    app.set_health(name, health)?;
+    let is_there = health == Health::Ready;
+    wait::until("in the maps", Duration::from_secs(5), || {
+        let shown = lb.output(&["get", "backends", name, "--no-headers"]);
+        Ok(shown.is_ok_and(|shown| !shown.trim().is_empty()) == is_there)
+    })
+}
+
+fn manifests() -> Result<Manifests> {
+    let manifests = Manifests::new()?;
+    let service = Service::new("kubia", "kubia")
+        .at(&kubia().both())
+        .port(80, 8080)
+        .node_port(30_123);
+    manifests.write("kubia.yaml", &[service.object()])?;
+    Ok(manifests)
+}
+
+/// Both kinds of clients at this place.
+fn clients(place: &Place, to: SocketAddr) -> Result<[Client; 2]> {
+    Ok([Client::connected(place, to)?, Client::at(place, to)?])
+}
+
+/// At traffic control a socket that is connected moves as one that is not: what counts is the flow.
+/// Through the ClusterIP from a pod, through the NodePort from outside.
+#[test]
+fn udp_flows_of_a_backend_that_stops_serving_end_at_once() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        let names = ["kubia-0", "kubia-1"];
+        app.pod(cluster.here(), names[0])?;
+        app.pod(cluster.elsewhere(), names[1])?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc")?;
+        let pod = cluster.here().pod_at(5, "client")?;
+        let node = cluster.here().place();
+        let mut all = Vec::new();
+        for family in Family::ALL {
+            all.extend(clients(&pod, kubia().port(family, 80))?);
+            let node_port = SocketAddr::new(node.address(family), 30_123);
+            all.extend(clients(cluster.outside(), node_port)?);
+        }
+        let answers = || all.iter().map(Client::ask);
+        wait::until("all are answered", Duration::from_secs(5), || {
+            Ok(answers().all(|answer| answer.is_ok()))
+        })?;
+        for gone in names {
+            set(&app, &lb, gone, Health::NotReady)?;
+            for (i, by) in answers().enumerate() {
+                let by = by.with_context(|| format!("client {i} without {gone}"))?;
+                ensure!(by != gone, "client {i} still talks to {gone}");
+            }
+            set(&app, &lb, gone, Health::Ready)?;
+        }
+        for gone in names {
+            set(&app, &lb, gone, Health::NotReady)?;
+        }
+        for (i, by) in answers().enumerate() {
+            ensure!(
+                by.is_err(),
+                "client {i} is answered by {by:?}, which does not serve"
+            );
+        }
+        for back in names {
+            set(&app, &lb, back, Health::Ready)?;
+        }
+        wait::until("all are answered", Duration::from_secs(5), || {
+            Ok(answers().all(|answer| answer.is_ok()))
+        })?;
+        std::fs::remove_file(manifests.path().join("kubia.yaml"))?;
+        wait::until("the Service is gone", Duration::from_secs(5), || {
+            let shown = lb.output(&["get", "frontends", "--no-headers"]);
+            Ok(!shown.is_ok_and(|shown| shown.contains("kubia")))
+        })?;
+        for (i, by) in answers().enumerate() {
+            ensure!(
+                by.is_err(),
+                "client {i} is answered by {by:?} without Service"
+            );
+        }
+        lb.uninstall()
+    });
+}
+
+/// A socket of the node itself that is not connected moves with its next datagram; one that is
+/// connected gets an error at once; one that is connected to the pod directly is left alone.
+#[test]
+fn the_nodes_own_udp_clients_move_or_hear_of_it() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        let places = [
+            app.pod(cluster.here(), "kubia-0")?,
+            app.pod(cluster.elsewhere(), "kubia-1")?,
+        ];
+        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+        for family in Family::ALL {
+            let [connected, unconnected] = clients(lb.node(), kubia().port(family, 80))?;
+            let gone = connected.ask().context("before")?;
+            let pod = places.iter().find(|place| place.name() == gone);
+            let pod = pod.context("answered by no pod")?;
+            let at = SocketAddr::new(pod.address(family), 8080);
+            let direct = Client::connected(lb.node(), at)?;
+            ensure!(direct.ask()? == gone);
+            std::thread::scope(|scope| {
+                connected.socket.set_read_timeout(Some(PATIENCE))?;
+                let waiting = scope.spawn(|| connected.hear());
+                set(&app, &lb, &gone, Health::NotReady)?;
+                let known = Instant::now();
+                let heard = waiting.join().expect("does not panic");
+                ensure!(
+                    known.elapsed() < AT_ONCE,
+                    "heard after {:?}",
+                    known.elapsed()
+                );
+                let error = heard.err().map(|error| error.kind());
+                ensure!(error == Some(ErrorKind::ConnectionAborted), "{error:?}");
+                anyhow::Ok(())
+            })?;
+            ensure!(unconnected.ask().context("not connected")? != gone);
+            ensure!(direct.ask().context("directly")? == gone);
+            let again = Client::connected(lb.node(), kubia().port(family, 80))?;
+            ensure!(again.ask().context("connected anew")? != gone);
+            set(&app, &lb, &gone, Health::Ready)?;
+        }
+        lb.uninstall()
+    });
+}
+
+#[test]
+fn connected_udp_at_the_socket_hook_can_be_switched_off() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod(cluster.here(), "kubia-0")?;
+        let mut lb = Lb::new(cluster.here(), &manifests, "tc,socket")?
+            .with("LB_SOCKET_CONNECTED_UDP", "false");
+        lb.start()?;
+        for family in Family::ALL {
+            let [connected, unconnected] = clients(lb.node(), kubia().port(family, 80))?;
+            ensure!(unconnected.ask().context("not connected")? == "kubia-0");
+            ensure!(connected.ask().is_err(), "{family}: served");
+            let tcp = Dial::new(Transport::Tcp, kubia().port(family, 80));
+            ensure!(tcp.ask(lb.node())?.by == "kubia-0");
+        }
+        lb.uninstall()
+    });
+}
