@@ -166,19 +166,67 @@ const fn power_of_x(exponent: u32) -> u32 {
     power
 }
 
-/// The product of two polynomials. Without branches: to the verifier, and in time, it is one path.
+/// The product of two polynomials. Straight on, without loops or branches: the verifier walks this
+/// on every path that comes here.
 #[inline(always)]
 const fn multiply(a: u32, b: u32) -> u32 {
-    let mut product = 0;
-    let mut a = a;
+    // The lowest power that the product may have, x^62, is in bit 0: it belongs into bit 1.
+    let product = product(a, b) << 1;
+    let mut overhang = product as u32;
+    let mut bytes = 0;
+    while bytes < 4 {
+        overhang = TIMES_X8[(overhang & 0xff) as usize] ^ (overhang >> 8);
+        bytes += 1;
+    }
+    (product >> 32) as u32 ^ overhang
+}
+
+/// The product without carries, before it is reduced. Integer multiplication does it where of four
+/// bits only one may be set: a sum of up to eight ones stays within its four bits, and its lowest bit
+/// is what adding without carries gives.
+#[inline(always)]
+const fn product(a: u32, b: u32) -> u64 {
+    const EACH_FOURTH: u64 = 0x1111_1111_1111_1111;
+    let a = every_fourth(a);
+    let b = every_fourth(b);
+    let z0 = (a[0] * b[0]) ^ (a[1] * b[3]) ^ (a[2] * b[2]) ^ (a[3] * b[1]);
+    let z1 = (a[0] * b[1]) ^ (a[1] * b[0]) ^ (a[2] * b[3]) ^ (a[3] * b[2]);
+    let z2 = (a[0] * b[2]) ^ (a[1] * b[1]) ^ (a[2] * b[0]) ^ (a[3] * b[3]);
+    let z3 = (a[0] * b[3]) ^ (a[1] * b[2]) ^ (a[2] * b[1]) ^ (a[3] * b[0]);
+    (z0 & EACH_FOURTH)
+        | (z1 & (EACH_FOURTH << 1))
+        | (z2 & (EACH_FOURTH << 2))
+        | (z3 & (EACH_FOURTH << 3))
+}
+
+/// The number's bits in four numbers, so that of four neighbours each has one.
+#[inline(always)]
+const fn every_fourth(a: u32) -> [u64; 4] {
+    let a = a as u64;
+    [
+        a & 0x1111_1111,
+        a & 0x2222_2222,
+        a & 0x4444_4444,
+        a & 0x8888_8888,
+    ]
+}
+
+/// What the eight highest powers of a polynomial become when it is multiplied by x^8.
+const TIMES_X8: [u32; 256] = {
+    let mut table = [0; 256];
     let mut i = 0;
-    while i < u32::BITS {
-        product ^= a & (b.wrapping_shl(i) >> 31).wrapping_neg();
-        a = times_x(a);
+    while i < table.len() {
+        let mut product = i as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            product = times_x(product);
+            bit += 1;
+        }
+        table[i] = product;
         i += 1;
     }
-    product
-}
+    table
+};
 
 #[inline(always)]
 const fn times_x(a: u32) -> u32 {

@@ -35,7 +35,7 @@ pub(crate) fn reseal<A: Wire, P: Packet>(
     )
 }
 
-/// A function of its own to the verifier: 600 instructions, once in each program.
+/// A function of its own: once in each program.
 #[inline(never)]
 fn update(checksum: u32, changed_ports: u32, length: u32) -> u32 {
     sctp::update(checksum, changed_ports, 0, length as u16)
