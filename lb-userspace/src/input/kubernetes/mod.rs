@@ -2,6 +2,8 @@
 //! and what it would refuse found; no I/O, and nothing that depends on other objects.
 
 mod annotations;
+#[cfg(test)]
+mod documented;
 mod endpoints;
 mod fields;
 mod node;
