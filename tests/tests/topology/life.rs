@@ -241,3 +241,42 @@ fn killing_lb_breaks_nothing_and_the_next_start_catches_up() {
         lb.uninstall()
     });
 }
+
+/// A typo made while `lb` was down takes nothing away, and what was taken out meanwhile still goes.
+#[test]
+fn what_is_broken_while_lb_is_down_serves_on_and_what_is_removed_goes() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let web = Service::new("web", "kubia").at(&["10.43.77.77".parse()?]);
+        manifests.write("web.yaml", &[web.port(80, 8080).object()])?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod(cluster.here(), "kubia-vs2kl")?;
+        let client = cluster.here().pod("client")?;
+        let mut lb = Lb::started(cluster.here(), &manifests, "tc")?;
+        let dial = Dial::new(Transport::Tcp, kubia().port(Family::V4, 80));
+        let answers = || -> Result<()> {
+            let answer = dial.ask(&client)?;
+            ensure!(answer.by == "kubia-vs2kl", "{answer:?}");
+            Ok(())
+        };
+        answers()?;
+        for broken in [
+            "kind: Service\nmetadata: {name: kubia\n",
+            "apiVersion: v1\nkind: Service\nmetadata: {name: kubia}\nspec: {clusterIP: 10.43.1650.39}\n",
+        ] {
+            lb.stop()?;
+            manifests.write_text("kubia.yaml", broken)?;
+            lb.start()?;
+            answers()?;
+            let problems = lb.output(&["get", "problems", "-A"])?;
+            ensure!(problems.contains("kubia.yaml"), "{problems}");
+        }
+        lb.stop()?;
+        std::fs::remove_file(manifests.path().join("web.yaml"))?;
+        lb.start()?;
+        answers()?;
+        let services = lb.output(&["get", "services"])?;
+        ensure!(!services.contains("10.43.77.77"), "{services}");
+        lb.uninstall()
+    });
+}
