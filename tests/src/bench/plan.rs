@@ -19,8 +19,10 @@ use serde_json::json;
 
 use super::rounds::{Series, Spread, interleave};
 
-/// Services of the cluster that is measured, and of the small one that it is compared with.
-const SERVICES: [u32; 2] = [10_000, 100];
+/// Services of the cluster that is measured.
+const BIG: u32 = 10_000;
+/// Services of the one that it is compared with.
+const SMALL: u32 = 100;
 /// Endpoints of each Service, all in one slice.
 const ENDPOINTS: u32 = 10;
 /// A change of one slice may cost so much more in the big cluster than in the small one.
@@ -47,22 +49,18 @@ pub struct Options {
 /// # Errors
 /// Something is not planned that should be, or the figures cannot be written.
 pub fn plan(options: &Options) -> Result<()> {
-    let mut clusters = Vec::new();
-    for services in SERVICES {
-        clusters.push(Cluster::planned(services)?);
-    }
+    // The small one first: what it leaves of the heap would hide what the big one needs.
+    let mut clusters = [Cluster::planned(SMALL)?, Cluster::planned(BIG)?];
     let changes = interleave(clusters.len(), options.rounds, |i, round| {
         clusters[i].change_one_slice(round)
     })?;
     let spreads: Vec<_> = changes.iter().map(Series::spread).collect();
-    let ratio = spreads[0].median / spreads[1].median;
+    let ratio = spreads[1].median / spreads[0].median;
     for (cluster, spread) in clusters.iter().zip(&spreads) {
         println!("{}", cluster.line(spread));
     }
     println!(
-        "one-slice change, {} Services : {} Services: {ratio:.2} ({} {AT_MOST})",
-        SERVICES[0],
-        SERVICES[1],
+        "one-slice change, {BIG} Services : {SMALL} Services: {ratio:.2} ({} {AT_MOST})",
         if ratio <= AT_MOST { "at most" } else { "above" },
     );
     if let Some(file) = &options.json {
@@ -206,7 +204,7 @@ fn slice(i: u32, age: u32) -> Slice {
     let turned = age % (2 * ENDPOINTS);
     let pod = |k: u32| {
         let is_new = k < turned.min(2 * ENDPOINTS - turned);
-        let all = SERVICES[0] * ENDPOINTS;
+        let all = BIG * ENDPOINTS;
         after(PODS, i * ENDPOINTS + k + if is_new { all } else { 0 })
     };
     let endpoints = (0..ENDPOINTS).map(|k| Endpoint {
