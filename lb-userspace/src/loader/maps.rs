@@ -70,16 +70,22 @@ pub(super) fn definitions(
         .collect())
 }
 
-/// The size that is wanted for a map: that of the queue of flows that may go follows the flow
-/// table's.
+/// The size that is wanted for a map; none = the object's own.
 fn wanted_size(map: &str, sizes: &BTreeMap<String, u32>) -> Option<u32> {
-    let flows = match map {
-        "evictable4" => "flows4",
-        "evictable6" => "flows6",
-        other => return sizes.get(other).copied(),
-    };
-    let entries = sizes.get(flows)?;
-    Some((entries / ENTRIES_PER_EVICTABLE).max(1))
+    match follows(map) {
+        Some(flows) => Some((sizes.get(flows)? / ENTRIES_PER_EVICTABLE).max(1)),
+        None => sizes.get(map).copied(),
+    }
+}
+
+/// The map whose size decides this one's: that of the queue of flows that may go follows the flow
+/// table's.
+fn follows(map: &str) -> Option<&'static str> {
+    match map {
+        "evictable4" => Some("flows4"),
+        "evictable6" => Some("flows6"),
+        _ => None,
+    }
 }
 
 /// Compares the maps that are pinned with what the programs expect; those that are missing, as
@@ -101,7 +107,9 @@ pub(super) fn check(
             ("value size", pinned.value_size, wanted.value_size),
             ("size", pinned.max_entries, wanted.max_entries),
         ] {
-            if pinned != wanted {
+            // Whoever wants another size names the map that it is a setting of.
+            let is_told_elsewhere = what == "size" && follows(name).is_some();
+            if pinned != wanted && !is_told_elsewhere {
                 return Err(LoadError::MapDiffers {
                     path,
                     what,

@@ -116,8 +116,9 @@ impl Subject {
     pub(super) fn check_one(&self, before: &Packet, verdict: u32, bytes: &[u8]) -> Result<()> {
         ensure!(
             verdict == goes_on(self.hook),
-            "{}: verdict {} instead of {}",
+            "{}, {}: verdict {} instead of {}",
             self.program,
+            self.runs.name(),
             verdict.cast_signed(),
             goes_on(self.hook).cast_signed()
         );
