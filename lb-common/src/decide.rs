@@ -7,9 +7,9 @@ use crate::drops::DropReason;
 use crate::hash::Draw;
 use crate::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
-    BACKEND_LOCAL, Backend, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, FRONTEND_LOOPBACK,
-    FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
-    POOL_DROP, POOL_LOCAL, Pool,
+    BACKEND_LOCAL, Backend, CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER,
+    FRONTEND_LOOPBACK, FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey,
+    FrontendRef, POOL_DROP, POOL_LOCAL, Pool,
 };
 
 /// IP protocol number.
@@ -126,6 +126,8 @@ pub enum Decision<'t, A> {
     Drop(DropReason),
     /// Answered with a reset or an ICMP error.
     Refuse(DropReason),
+    /// ICMP to a ClusterIP whose pings are to be answered.
+    AnswerPing,
     /// Sent to a backend.
     Forward(Forward<'t, A>),
 }
@@ -258,9 +260,9 @@ fn find<'t, A: Family, T: Tables<A>>(
     Err(Torn)
 }
 
-/// No frontend has this address, port and protocol; does one have the address?
+/// No frontend has this address, port and protocol (ICMP has none); does one have the address?
 #[inline(always)]
-fn without_frontend<'t, A: Family, T: Tables<A>>(
+pub fn without_frontend<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     flow: &FlowKey<A>,
 ) -> Decision<'t, A> {
@@ -273,6 +275,9 @@ fn without_frontend<'t, A: Family, T: Tables<A>>(
     let has_ports = matches!(flow.protocol, TCP | UDP | SCTP);
     match tables.frontend(&address) {
         Some(_) if has_ports => Decision::Refuse(DropReason::UndefinedPort),
+        Some(_) if flow.protocol == A::ICMP && tables.flags() & CONFIG_ANSWER_PING != 0 => {
+            Decision::AnswerPing
+        }
         Some(_) => Decision::Drop(DropReason::NotAPort),
         None if tables.is_service(&flow.destination) => {
             Decision::Drop(DropReason::UnallocatedAddress)

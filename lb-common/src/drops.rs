@@ -53,11 +53,12 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// Dropped: a fragment that came before its first one, so its flow is unknown.
     EarlyFragment = "early-fragment",
-    /// Dropped: the headers to a frontend end too early or contradict each other.
+    /// Dropped: the headers to a frontend, or those that an ICMP error quotes, end too early or
+    /// contradict each other.
     Malformed = "malformed",
-    /// Dropped: the time to live ended here.
+    /// Dropped, and its sender told: the time to live ended here.
     TimeExceeded = "time-exceeded",
-    /// Dropped: too big for the link toward the backend, and may not be fragmented.
+    /// Dropped, and its sender told: too big for the way to the backend or back.
     TooBig = "too-big",
     /// Dropped: there is no route to the backend.
     NoRoute = "no-route",

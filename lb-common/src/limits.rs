@@ -55,9 +55,9 @@ pub const PREFIXES: usize = 8;
 /// Candidates tried before SNAT gives up on a port: bounds the verifier's loop.
 pub const SNAT_TRIES: u32 = 16;
 
-/// Refusals that one CPU answers in a second; the rest is dropped in silence, so that a flood of
-/// refused packets is not doubled.
-pub const REFUSALS_PER_SECOND: u32 = 1_000;
+/// Answers of each kind (refusals, a router's errors, pings) that one CPU sends in a second; the rest
+/// is dropped in silence, so that a flood is not doubled.
+pub const ANSWERS_PER_SECOND: u32 = 1_000;
 
 /// Bytes of a namespace, Service or port name with its final zero: DNS labels have up to 63.
 pub const TEXT: usize = 64;

@@ -58,12 +58,24 @@ pub(crate) struct Leaving<A> {
     pub(crate) queue_was_full: u32,
 }
 
-/// How many refusals this CPU answered in this second.
+/// What a CPU sends of its own accord, each kind at a pace of its own: index into map `answers`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Answer {
+    /// To a client that is not served.
+    Refusal,
+    /// What a router owes whose packet it cannot carry on.
+    RouterError,
+    /// To a ping of a VIP.
+    Ping,
+}
+
+/// How many answers of a kind this CPU sent in this second.
 #[repr(C)]
 struct Pace {
     /// Jiffies, low 32 bits, when the second began.
     since: u32,
-    /// Refusals answered since.
+    /// Answers since.
     answered: u32,
 }
 
@@ -132,8 +144,8 @@ static LEAVING4: PerCpuArray<Leaving<Ip4>, 1> = PerCpuArray::new();
 static LEAVING6: PerCpuArray<Leaving<Ip6>, 1> = PerCpuArray::new();
 #[btf_map(name = "links")]
 static LINKS: HashMap<u32, Link, { limits::LINKS as usize }> = HashMap::new();
-#[btf_map(name = "refusals")]
-static REFUSALS: PerCpuArray<Pace, 1> = PerCpuArray::new();
+#[btf_map(name = "answers")]
+static ANSWERS: PerCpuArray<Pace, 3> = PerCpuArray::new();
 #[btf_map(name = "drops")]
 static DROPS: PerCpuArray<u64, { drops::COUNTERS as usize }> = PerCpuArray::new();
 /// For people only; declared here so that every map comes from one object.
@@ -294,10 +306,10 @@ pub(crate) fn count(hook: Hook, reason: DropReason) {
     }
 }
 
-/// Whether this CPU may answer one more refusal in this second.
+/// Whether this CPU may send one more answer of this kind in this second.
 #[inline(always)]
-pub(crate) fn may_refuse(now: u32, hz: u32) -> bool {
-    let Some(pace) = REFUSALS.get_ptr_mut(0) else {
+pub(crate) fn may_answer(answer: Answer, now: u32, hz: u32) -> bool {
+    let Some(pace) = ANSWERS.get_ptr_mut(answer as u32) else {
         return false;
     };
     // SAFETY: as in `count`.
@@ -309,5 +321,5 @@ pub(crate) fn may_refuse(now: u32, hz: u32) -> bool {
         };
     }
     pace.answered += 1;
-    pace.answered <= limits::REFUSALS_PER_SECOND
+    pace.answered <= limits::ANSWERS_PER_SECOND
 }

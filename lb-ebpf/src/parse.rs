@@ -20,7 +20,7 @@ use crate::packet::Packet;
 const TCP_FLAGS: usize = 13;
 
 /// Time to live of packets of our own: what Linux gives its own.
-const OUR_TTL: u8 = 64;
+pub(crate) const OUR_TTL: u8 = 64;
 
 /// What the headers say, and where they are.
 pub(crate) struct Headers<A> {
@@ -67,15 +67,19 @@ pub(crate) trait Wire: Family {
     #[must_use]
     fn change_header_checksum<P: Packet>(packet: &mut P, ip: usize, change: u64) -> Option<()>;
 
-    /// Counts the time to live down by one and keeps the header checksum right.
+    /// Sets the time to live and keeps the header checksum right.
     #[must_use]
-    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()>;
+    fn set_ttl<P: Packet>(packet: &mut P, headers: &Headers<Self>, ttl: u8) -> Option<()>;
+
+    /// Counts the time to live down by one.
+    #[inline(always)]
+    #[must_use]
+    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()> {
+        Self::set_ttl(packet, headers, headers.ttl - 1)
+    }
 
     /// The family's IP header.
     type Header: Pod;
-
-    /// Type and code of the ICMP error that says that a port is unreachable.
-    const PORT_UNREACHABLE: [u8; 2];
 
     /// A header of our own, checksum included, for a payload of so many bytes.
     fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Self::Header;
@@ -174,23 +178,17 @@ impl Wire for Ip4 {
     }
 
     #[inline(always)]
-    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()> {
-        packet.store(
-            headers.ip + core::mem::offset_of!(Ipv4Header, ttl),
-            headers.ttl - 1,
-        )?;
+    fn set_ttl<P: Packet>(packet: &mut P, headers: &Headers<Self>, ttl: u8) -> Option<()> {
+        packet.store(headers.ip + core::mem::offset_of!(Ipv4Header, ttl), ttl)?;
         // The time to live is the first byte of its word.
         let change = csum::difference(
             u32::from(u16::from_ne_bytes([headers.ttl, 0])),
-            u32::from(u16::from_ne_bytes([headers.ttl - 1, 0])),
+            u32::from(u16::from_ne_bytes([ttl, 0])),
         );
         Self::change_header_checksum(packet, headers.ip, change)
     }
 
     type Header = Ipv4Header;
-
-    /// RFC 792.
-    const PORT_UNREACHABLE: [u8; 2] = [3, 3];
 
     #[inline(always)]
     fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Ipv4Header {
@@ -249,17 +247,14 @@ impl Wire for Ip6 {
     }
 
     #[inline(always)]
-    fn count_down<P: Packet>(packet: &mut P, headers: &Headers<Self>) -> Option<()> {
+    fn set_ttl<P: Packet>(packet: &mut P, headers: &Headers<Self>, ttl: u8) -> Option<()> {
         packet.store(
             headers.ip + core::mem::offset_of!(Ipv6Header, hop_limit),
-            headers.ttl - 1,
+            ttl,
         )
     }
 
     type Header = Ipv6Header;
-
-    /// RFC 4443.
-    const PORT_UNREACHABLE: [u8; 2] = [1, 4];
 
     #[inline(always)]
     fn header(source: Self, destination: Self, protocol: u8, payload: u16) -> Ipv6Header {

@@ -10,12 +10,11 @@ use lb_common::{
 };
 
 use crate::{
-    apart,
+    apart, aside,
     live::Live,
-    maps::Maps,
-    packet::{Packet, Verdict},
+    maps::{self, Maps},
+    packet::{Aside, Packet, Verdict},
     parse::{Headers, Wire, checksum_offset, parse},
-    refuse::refuse,
     rewrite::rewrite,
     track,
     transit::{self, Way},
@@ -26,8 +25,14 @@ use crate::{
 pub(crate) fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
     packet.pull();
     match packet.ether_type() {
-        Ip4::ETHER_TYPE => enter::<Ip4, P>(packet, arrival),
-        Ip6::ETHER_TYPE => enter::<Ip6, P>(packet, arrival),
+        Ip4::ETHER_TYPE => {
+            let code = enter::<Ip4, P>(packet, arrival);
+            Aside::of_code(code).map_or(code, |what| aside::arriving::<Ip4, P>(packet, what))
+        }
+        Ip6::ETHER_TYPE => {
+            let code = enter::<Ip6, P>(packet, arrival);
+            Aside::of_code(code).map_or(code, |what| aside::arriving::<Ip6, P>(packet, what))
+        }
         _ => packet.finish(Verdict::Pass),
     }
 }
@@ -37,8 +42,14 @@ pub(crate) fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
 pub(crate) fn leaving<P: Packet>(mut packet: P) -> i32 {
     packet.pull();
     match packet.ether_type() {
-        Ip4::ETHER_TYPE => leave::<Ip4, P>(packet),
-        Ip6::ETHER_TYPE => leave::<Ip6, P>(packet),
+        Ip4::ETHER_TYPE => {
+            let code = leave::<Ip4, P>(packet);
+            Aside::of_code(code).map_or(code, |_| aside::leaving::<Ip4, P>(packet))
+        }
+        Ip6::ETHER_TYPE => {
+            let code = leave::<Ip6, P>(packet);
+            Aside::of_code(code).map_or(code, |_| aside::leaving::<Ip6, P>(packet))
+        }
         _ => packet.finish(Verdict::Pass),
     }
 }
@@ -62,6 +73,9 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
         if !begins_anew(&headers, flow) {
             return go_on(packet, &headers, flow);
         }
+    }
+    if headers.flow.protocol == A::ICMP {
+        return Verdict::Aside(Aside::Icmp);
     }
     begin(packet, &headers, arrival)
 }
@@ -91,6 +105,7 @@ fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
                 None => Verdict::Drop(DropReason::KernelRefused),
             }
         }
+        None if headers.flow.protocol == A::ICMP => Verdict::Aside(Aside::Icmp),
         _ => Verdict::Pass,
     }
 }
@@ -98,7 +113,7 @@ fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
 /// A reply whose addresses change only where it leaves toward the client: the stack between sees
 /// the backend's own address.
 #[inline(always)]
-fn is_turned_at_egress<A>(flow: &Flow<A>) -> bool {
+pub(crate) fn is_turned_at_egress<A>(flow: &Flow<A>) -> bool {
     flow.flags & (FLOW_REPLY | FLOW_SNAT | FLOW_HAIRPIN) == FLOW_REPLY
 }
 
@@ -126,7 +141,7 @@ fn go_on<A: Wire + Maps, P: Packet>(
         match transit::way(packet, headers, &flow.destination, &mut scratch.route) {
             Ok(Way::NextHook) => return Verdict::Pass,
             Ok(to) => way = Some(to),
-            Err(reason) => return Verdict::Drop(reason),
+            Err(reason) => return give_up::<P>(reason),
         }
     }
     match track::touch(headers, flow) {
@@ -166,14 +181,18 @@ fn begin<A: Wire + Maps, P: Packet>(
         }
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
-        Decision::Refuse(reason) => return refuse(packet, headers, live.config().hz, reason),
+        Decision::Refuse(reason) => {
+            maps::count(P::HOOK, reason);
+            return Verdict::Aside(Aside::Refuse);
+        }
+        Decision::AnswerPing => return Verdict::Aside(Aside::Icmp),
         Decision::Forward(_) if !is_whole(packet, headers) => Err(DropReason::Malformed),
         Decision::Forward(forward) => track::begin(packet, &live, headers, &forward, draw),
     };
     match begun {
         Ok((_, Some(Way::NextHook))) => Verdict::Pass,
         Ok((flow, way)) => translate(packet, headers, flow, way),
-        Err(reason) => Verdict::Drop(reason),
+        Err(reason) => give_up::<P>(reason),
     }
 }
 
@@ -184,6 +203,18 @@ fn is_whole<A, P: Packet>(packet: &P, headers: &Headers<A>) -> bool {
         Some(offset) => packet.load::<u16>(headers.transport + offset).is_some(),
         None => true,
     }
+}
+
+/// The packet goes no further; what a router owes its sender is sent out of line.
+#[inline(always)]
+fn give_up<P: Packet>(reason: DropReason) -> Verdict {
+    let what = match reason {
+        DropReason::TimeExceeded => Aside::TimeExceeded,
+        DropReason::TooBig => Aside::TooBig,
+        _ => return Verdict::Drop(reason),
+    };
+    maps::count(P::HOOK, reason);
+    Verdict::Aside(what)
 }
 
 /// Rewrites the packet and says where it goes.

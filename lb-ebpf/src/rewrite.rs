@@ -1,6 +1,7 @@
 //! How does a packet get its flow's addresses and ports, every checksum right?
 
 use lb_common::{
+    addr::Family,
     csum,
     decide::{SCTP, UDP},
     layout::Flow,
@@ -55,7 +56,7 @@ pub(crate) fn rewrite<A: Wire, P: Packet>(
 
 /// Both ports as one word of the packet.
 #[inline(always)]
-fn word(source: Be16, destination: Be16) -> u32 {
+pub(crate) fn word(source: Be16, destination: Be16) -> u32 {
     bytemuck::cast(Ports {
         source,
         destination,
@@ -64,7 +65,7 @@ fn word(source: Be16, destination: Be16) -> u32 {
 
 /// What a sum over the address must add; zero if it stays.
 #[inline(always)]
-fn difference<A: Wire>(old: &A, new: &A) -> u64 {
+pub(crate) fn difference<A: Family>(old: &A, new: &A) -> u64 {
     let mut sum = 0;
     let mut i = 0;
     while i < A::WORDS {

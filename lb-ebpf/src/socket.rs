@@ -133,7 +133,7 @@ fn dial<S: Seat<Address: Maps>>(call: Call) -> i32 {
         begins: true,
     };
     match decide(&live, &request, draw(&call, &flow, live.config().hash_key)) {
-        Decision::Pass => PROCEED,
+        Decision::Pass | Decision::AnswerPing => PROCEED,
         Decision::Drop(reason) => {
             maps::count(Hook::Socket, reason);
             Call::fail_with(EPERM);

@@ -9,7 +9,12 @@ use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED,
     bpf_fib_lookup,
 };
-use lb_common::{drops::DropReason, wire::Ethernet};
+use lb_common::{
+    decide::TCP,
+    drops::DropReason,
+    layout::Link,
+    wire::{Ethernet, TcpHeader, UdpHeader},
+};
 
 use crate::{
     maps,
@@ -31,7 +36,7 @@ pub(crate) enum Way {
 /// The way to a destination; `parameters` is scratch memory.
 ///
 /// # Errors
-/// No route, time to live spent, or too big for the link.
+/// No route, time to live spent, or too big for the way; `parameters` say then how much fits.
 #[inline(always)]
 pub(crate) fn way<A: Wire, P: Packet>(
     packet: &P,
@@ -39,34 +44,84 @@ pub(crate) fn way<A: Wire, P: Packet>(
     destination: &A,
     parameters: &mut bpf_fib_lookup,
 ) -> Result<Way, DropReason> {
+    let length = length_on_wire(packet, headers);
+    let found = look_up(packet, headers, destination, length, parameters);
+    if found == Err(i64::from(BPF_FIB_LKUP_RET_NOT_FWDED)) {
+        return Ok(Way::Stack);
+    }
     if headers.ttl <= 1 {
         return Err(DropReason::TimeExceeded);
     }
-    let neighbour_known = match look_up(packet, headers, destination, parameters) {
+    let neighbour_known = match found {
         Ok(()) => true,
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH) => false,
-        Err(code) if code == i64::from(BPF_FIB_LKUP_RET_NOT_FWDED) => return Ok(Way::Stack),
-        // Traffic control's look-up judges the size by itself.
         Err(code) if code == i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) => {
+            if mtu(parameters) >= length {
+                // The kernel left the length that it was asked about: it does not say how much
+                // fits before 5.12, but the link does.
+                let _found = look_up(packet, headers, destination, 0, parameters);
+                set_mtu(parameters, maps::link(parameters.ifindex));
+            }
             return Err(DropReason::TooBig);
         }
         Err(_) => return Err(DropReason::NoRoute),
     };
     let link = parameters.ifindex;
+    // Where the look-up judges no size, or only the link's with room to spare.
+    let properties = maps::link(link);
+    if properties.is_some_and(|link| link.mtu != 0 && length > link.mtu) {
+        set_mtu(parameters, properties);
+        return Err(DropReason::TooBig);
+    }
     if !P::can_send(link, neighbour_known) {
         return Ok(Way::NextHook);
-    }
-    if let Some(properties) = maps::link(link)
-        && properties.mtu != 0
-        && headers.length > properties.mtu
-        && !packet.is_aggregate()
-    {
-        return Err(DropReason::TooBig);
     }
     Ok(Way::Out(Route {
         link,
         ethernet: [parameters.smac, parameters.dmac],
     }))
+}
+
+/// Bytes of the longest packet that this one is on the wire, from the IP header on; zero if nobody
+/// can tell.
+#[inline(always)]
+fn length_on_wire<A, P: Packet>(packet: &P, headers: &Headers<A>) -> u32 {
+    /// Where the TCP header says how long it is, in words in the upper four bits.
+    const WORDS: usize = offset_of!(TcpHeader, data_offset);
+    /// What SCTP says instead of a size: it was told how much fits, and cut its chunks accordingly.
+    const BY_FRAGMENTS: u32 = 0xffff;
+    let segment = packet.segment();
+    if segment == 0 {
+        return headers.length;
+    }
+    if segment == BY_FRAGMENTS {
+        return 0;
+    }
+    let header = if headers.flow.protocol == TCP {
+        let words: u8 = packet.load(headers.transport + WORDS).unwrap_or_default();
+        u32::from(words >> 4) * 4
+    } else {
+        size_of::<UdpHeader>() as u32
+    };
+    (headers.transport - headers.ip) as u32 + header + segment
+}
+
+/// How much fits, from a look-up that found a packet too big; zero if nobody knows.
+#[inline(always)]
+pub(crate) fn mtu(parameters: &bpf_fib_lookup) -> u32 {
+    // SAFETY: both fields of the union are 16 bits wide.
+    u32::from(unsafe { parameters.__bindgen_anon_1.mtu_result })
+}
+
+/// Notes how much fits where the kernel did not.
+#[inline(always)]
+fn set_mtu(parameters: &mut bpf_fib_lookup, link: Option<&Link>) {
+    let mtu = link.map_or(0, |link| link.mtu);
+    parameters.__bindgen_anon_1.mtu_result = if mtu > u32::from(u16::MAX) {
+        u16::MAX
+    } else {
+        mtu as u16
+    };
 }
 
 /// The bridge that the packet's link is a port of, if the destination is reached through that very
@@ -84,7 +139,7 @@ pub(crate) fn shares_bridge<A: Wire, P: Packet>(
     if link.master == 0 {
         return false;
     }
-    let found = match look_up(packet, headers, destination, parameters) {
+    let found = match look_up(packet, headers, destination, 0, parameters) {
         Ok(()) => true,
         Err(code) => code == i64::from(BPF_FIB_LKUP_RET_NO_NEIGH),
     };
@@ -101,25 +156,28 @@ pub(crate) fn stay_on_bridge<A: Wire, P: Packet>(
     destination: &A,
     parameters: &mut bpf_fib_lookup,
 ) -> Option<()> {
-    if look_up(packet, headers, destination, parameters).is_err() {
+    if look_up(packet, headers, destination, 0, parameters).is_err() {
         // The neighbour is not known yet: the stack finds it.
         return Some(());
     }
     packet.store(offset_of!(Ethernet, destination), parameters.dmac)
 }
 
-/// Looks up the route from the packet's source to a destination.
+/// Looks up the route from the packet's source to a destination, for packets of this length if it
+/// is not zero.
 #[inline(always)]
 fn look_up<A: Wire, P: Packet>(
     packet: &P,
     headers: &Headers<A>,
     destination: &A,
+    length: u32,
     parameters: &mut bpf_fib_lookup,
 ) -> Result<(), i64> {
     // SAFETY: integers and arrays of such: zero is valid.
     *parameters = unsafe { core::mem::zeroed() };
     parameters.family = A::SOCKET_FAMILY;
     parameters.l4_protocol = headers.flow.protocol;
+    parameters.__bindgen_anon_1.tot_len = length as u16;
     parameters.ifindex = packet.link();
     A::route_between(parameters, &headers.flow.source, destination);
     packet.look_up_route(parameters)

@@ -40,6 +40,9 @@ pub const CONFIG_MASQUERADE_ALL: u32 = 1;
 /// Packets of flows from before us still arrive: pass TCP packets that have no flow.
 pub const CONFIG_TAKEOVER: u32 = 2;
 
+/// Answer pings of ClusterIPs (`--answer-ping`).
+pub const CONFIG_ANSWER_PING: u32 = 4;
+
 impl Default for Config {
     fn default() -> Self {
         Self::zeroed()

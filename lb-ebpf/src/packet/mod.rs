@@ -18,10 +18,47 @@ pub(crate) enum Verdict {
     Pass,
     /// Ends here.
     Drop(DropReason),
+    /// Ends here, and is counted already.
+    End,
     /// Goes back out of the link that it came from.
     Back,
     /// Goes out of this link, to the neighbour that the routing table names.
     Out(Route),
+    /// What comes next happens out of line.
+    Aside(Aside),
+}
+
+/// What is rare, and therefore kept out of the path that every packet takes. The numbers are no
+/// hook's own codes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Aside {
+    /// It may be an ICMP error about a flow of ours, or a ping.
+    Icmp = 0x100,
+    /// Refused: who sent it is told so.
+    Refuse,
+    /// The time to live ended here: who sent it is told so.
+    TimeExceeded,
+    /// Too big for the link that it would leave by: who sent it is told so.
+    TooBig,
+}
+
+impl Aside {
+    /// What an entry point's code means; none if it is the hook's own.
+    #[inline(always)]
+    pub(crate) const fn of_code(code: i32) -> Option<Self> {
+        const ICMP: i32 = Aside::Icmp as i32;
+        const REFUSE: i32 = Aside::Refuse as i32;
+        const TIME_EXCEEDED: i32 = Aside::TimeExceeded as i32;
+        const TOO_BIG: i32 = Aside::TooBig as i32;
+        match code {
+            ICMP => Some(Self::Icmp),
+            REFUSE => Some(Self::Refuse),
+            TIME_EXCEEDED => Some(Self::TimeExceeded),
+            TOO_BIG => Some(Self::TooBig),
+            _ => None,
+        }
+    }
 }
 
 /// Where transit leaves.
@@ -50,7 +87,7 @@ pub(crate) struct ChecksumChange {
 }
 
 /// A packet at a hook. Offsets are in bytes from where the link-layer header begins.
-pub(crate) trait Packet {
+pub(crate) trait Packet: Copy {
     /// The hook.
     const HOOK: Hook;
 
@@ -69,13 +106,16 @@ pub(crate) trait Packet {
     /// Bytes in the packet.
     fn length(&self) -> usize;
 
-    /// Whether the packet stands for several on the wire (GSO), so that its length says nothing
-    /// about theirs.
-    fn is_aggregate(&self) -> bool;
+    /// Bytes of payload in each of the packets that this one stands for on the wire (GSO); zero if
+    /// it is one by itself.
+    fn segment(&self) -> u32;
 
     /// Makes the first bytes of the packet readable and writable in place, as many as headers
     /// need; offsets stay.
     fn pull(&mut self);
+
+    /// As `pull`, for so many bytes, or all if there are fewer.
+    fn pull_to(&mut self, length: u32);
 
     /// Reads at an offset; none if the packet (or what was pulled of it) ends before.
     fn load<T: Pod>(&self, offset: usize) -> Option<T>;
@@ -87,6 +127,11 @@ pub(crate) trait Packet {
     /// Cuts the packet to this length, or lengthens it; what is new is undefined.
     #[must_use]
     fn resize(&mut self, length: usize) -> Option<()>;
+
+    /// Makes room for so many bytes between the link-layer and the IP header; what is in them is
+    /// undefined.
+    #[must_use]
+    fn insert(&mut self, length: usize) -> Option<()>;
 
     /// Adjusts the transport checksum, as whoever sends the packet needs it.
     #[must_use]

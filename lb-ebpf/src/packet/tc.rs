@@ -3,10 +3,13 @@
 use core::mem::size_of;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{
+        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
     helpers::{
-        bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
-        bpf_skb_pull_data,
+        bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
+        bpf_skb_change_tail, bpf_skb_pull_data,
     },
     programs::TcContext,
 };
@@ -20,6 +23,7 @@ use crate::{globals, maps};
 const HEADERS: u32 = 14 + 40 + 20;
 
 /// A packet at ingress or egress of a device.
+#[derive(Clone, Copy)]
 pub(crate) struct Tc {
     skb: *mut __sk_buff,
 }
@@ -90,20 +94,25 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
-    fn is_aggregate(&self) -> bool {
+    fn segment(&self) -> u32 {
         // SAFETY: field of a valid context. Kernel 5.7.
-        unsafe { (*self.skb).gso_size != 0 }
+        unsafe { (*self.skb).gso_size }
     }
 
     #[inline(always)]
     fn pull(&mut self) {
+        self.pull_to(HEADERS);
+    }
+
+    #[inline(always)]
+    fn pull_to(&mut self, length: u32) {
         // SAFETY: fields of a valid context; the helper takes any length up to the packet's.
         unsafe {
             let linear = (*self.skb).data_end - (*self.skb).data;
-            let wanted = if (*self.skb).len < HEADERS {
+            let wanted = if (*self.skb).len < length {
                 (*self.skb).len
             } else {
-                HEADERS
+                length
             };
             if linear < wanted {
                 // A failure leaves the packet as it is; reading then says that it is too short.
@@ -129,6 +138,13 @@ impl Packet for Tc {
     fn resize(&mut self, length: usize) -> Option<()> {
         // SAFETY: the helper checks the length. It also makes the whole packet linear.
         let done = unsafe { bpf_skb_change_tail(self.skb, length as u32, 0) };
+        (done == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, length: usize) -> Option<()> {
+        // SAFETY: the helper checks the length, and moves the link-layer header by itself.
+        let done = unsafe { bpf_skb_adjust_room(self.skb, length as i32, BPF_ADJ_ROOM_MAC, 0) };
         (done == 0).then_some(())
     }
 
@@ -194,6 +210,7 @@ impl Packet for Tc {
                 maps::count(Self::HOOK, reason);
                 TC_ACT_SHOT
             }
+            Verdict::End => TC_ACT_SHOT,
             Verdict::Back => match self.turn_around() {
                 // SAFETY: the helper only notes where the packet shall go.
                 Some(()) => unsafe { bpf_redirect(self.link(), 0) as i32 },
@@ -204,6 +221,7 @@ impl Packet for Tc {
                 // SAFETY: no parameters means none are read.
                 unsafe { bpf_redirect_neigh(route.link, core::ptr::null_mut(), 0, 0) as i32 }
             }
+            Verdict::Aside(what) => what as i32,
         }
     }
 }

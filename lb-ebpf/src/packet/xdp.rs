@@ -6,7 +6,7 @@ use aya_ebpf::{
         xdp_action::{XDP_DROP, XDP_PASS, XDP_TX},
         xdp_md,
     },
-    helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_tail},
+    helpers::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
 use bytemuck::Pod;
@@ -16,6 +16,7 @@ use super::{ChecksumChange, Packet, Route, Verdict};
 use crate::maps;
 
 /// A frame as the driver received it.
+#[derive(Clone, Copy)]
 pub(crate) struct Xdp {
     frame: *mut xdp_md,
 }
@@ -107,12 +108,15 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn is_aggregate(&self) -> bool {
-        false
+    fn segment(&self) -> u32 {
+        0
     }
 
     #[inline(always)]
     fn pull(&mut self) {}
+
+    #[inline(always)]
+    fn pull_to(&mut self, _: u32) {}
 
     #[inline(always)]
     fn load<T: Pod>(&self, offset: usize) -> Option<T> {
@@ -132,6 +136,16 @@ impl Packet for Xdp {
         let change = length as i32 - self.length() as i32;
         // SAFETY: the helper checks the length. Kernel 5.8 for more than there is.
         (unsafe { bpf_xdp_adjust_tail(self.frame, change) } == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn insert(&mut self, length: usize) -> Option<()> {
+        let header: Ethernet = self.load(0)?;
+        // SAFETY: the helper checks that there is room before the frame. Kernel 4.10.
+        if unsafe { bpf_xdp_adjust_head(self.frame, -(length as i32)) } != 0 {
+            return None;
+        }
+        self.store(0, header)
     }
 
     #[inline(always)]
@@ -173,8 +187,10 @@ impl Packet for Xdp {
                 maps::count(Self::HOOK, reason);
                 XDP_DROP
             }
+            Verdict::End => XDP_DROP,
             Verdict::Back => self.turn_around(),
             Verdict::Out(route) => self.send(&route),
+            Verdict::Aside(what) => what as u32,
         };
         action as i32
     }

@@ -61,6 +61,7 @@ pub(crate) fn node(
         service_cidrs: service_cidrs.to_vec(),
         masquerade_all: settings.masquerade_all,
         algorithm: settings.algorithm,
+        answer_ping: settings.answer_ping,
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Verdict {
     Reject,
     /// It is dropped in silence.
     Drop,
+    /// It is a ping that we answer.
+    Answer,
     /// It is none of our business.
     Pass,
 }
@@ -74,6 +76,8 @@ pub enum Reason {
     Flow,
     /// It is the reply of a flow that is there.
     Reply,
+    /// ICMP to a ClusterIP whose pings are answered.
+    Ping,
     /// Nothing of ours has this address and port.
     NoFrontend,
     /// It is dropped or refused.
@@ -153,6 +157,7 @@ impl Answer {
             Decision::Pass => (Verdict::Pass, Reason::NoFrontend),
             Decision::Drop(reason) => (Verdict::Drop, Reason::Dropped(*reason)),
             Decision::Refuse(reason) => (Verdict::Reject, Reason::Dropped(*reason)),
+            Decision::AnswerPing => (Verdict::Answer, Reason::Ping),
             Decision::Forward(forward) if forward.by_affinity => {
                 (Verdict::Forward, Reason::Affinity)
             }
@@ -220,6 +225,7 @@ impl Verdict {
             Self::Forward => "forward",
             Self::Reject => "reject",
             Self::Drop => "drop",
+            Self::Answer => "answer",
             Self::Pass => "pass",
         }
     }
@@ -234,6 +240,7 @@ impl Reason {
             Self::Affinity => "affinity",
             Self::Flow => "flow",
             Self::Reply => "reply",
+            Self::Ping => "ping",
             Self::NoFrontend => "no-frontend",
             Self::Dropped(reason) => reason.name(),
         }

@@ -6,8 +6,8 @@ use lb_common::addr::Family;
 use lb_common::decide::SourceClass;
 use lb_common::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_LOCAL, BACKEND_TERMINATING, Backend,
-    CONFIG_MASQUERADE_ALL, FLOW_REPLY, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
-    POOL_DROP, POOL_LOCAL,
+    CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, FLOW_REPLY, Flow, FlowKey, FrontendInfo,
+    FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL,
 };
 
 use super::answer::Step;
@@ -78,6 +78,10 @@ impl<A: PerFamily> Narrator<'_, A> {
                     "pass: it is no address of a Service",
                 ],
             ),
+            // Without a frontend they are asked for a ping of its address only.
+            Lookup::Flags(flags) if self.info.is_none() && flags & CONFIG_ANSWER_PING != 0 => {
+                Step::new("config", "--answer-ping", "answer the ping")
+            }
             Lookup::Flags(flags) if flags & CONFIG_MASQUERADE_ALL != 0 => Step::new(
                 "config",
                 "--masquerade-all",

@@ -58,6 +58,7 @@ impl Answer {
                 format!("{done} ({})", reason.name())
             }
             (Reason::NoFrontend, _) => "passed on untouched, it is none of our business".to_owned(),
+            (Reason::Ping, _) => "a ping is answered by this node (--answer-ping)".to_owned(),
             (Reason::Reply, _) => "a reply of a connection that is there".to_owned(),
             (Reason::Flow, Some(backend)) => {
                 format!("goes on to {backend}, a connection that is there")

@@ -261,4 +261,6 @@ pub struct Node {
     pub masquerade_all: bool,
     /// The algorithm of Services that do not name one (`--algorithm`).
     pub algorithm: Algorithm,
+    /// Answer pings of ClusterIPs (`--answer-ping`).
+    pub answer_ping: bool,
 }

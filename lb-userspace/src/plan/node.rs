@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::addr::{Ip4, Ip6};
-use lb_common::layout::{CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, Config, Prefix};
+use lb_common::layout::{
+    CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, Config, Prefix,
+};
 use lb_common::limits::{LAYOUT_VERSION, PREFIXES};
 
 use crate::model::{Node, Object, ObjectName, Problem};
@@ -72,6 +74,9 @@ fn flags(base: &ConfigBase, node: &Node) -> u32 {
     let mut flags = 0;
     if node.masquerade_all {
         flags |= CONFIG_MASQUERADE_ALL;
+    }
+    if node.answer_ping {
+        flags |= CONFIG_ANSWER_PING;
     }
     if base.takeover {
         flags |= CONFIG_TAKEOVER;

@@ -31,6 +31,10 @@ use crate::model::Algorithm;
 /// daemon and the tools beside it.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 #[command(next_help_heading = "Settings (the same for every command)")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that users set by its name"
+)]
 pub struct Settings {
     /// File with more settings (YAML, `apiVersion: lb/v1`); flags and environment win over it
     #[arg(long, global = true, value_name = "FILE")]
@@ -149,6 +153,20 @@ pub struct Settings {
         value_parser = values::algorithm
     )]
     pub algorithm: Algorithm,
+
+    /// Answer pings of ClusterIPs, which otherwise get none
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set
+    )]
+    pub answer_ping: bool,
 
     /// Links that lead to other nodes and outside, `*` and `?` stand for any characters and any
     /// one character [default: links with a route beyond this node]

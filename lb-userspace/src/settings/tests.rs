@@ -104,6 +104,7 @@ const TABLE: &[(&[&str], &str, &str)] = &[
     (&["--masquerade-all"], "true", "masqueradeAll: true"),
     (&["--masquerade-all=yes"], "1", "masqueradeAll: true"),
     (&["--algorithm=maglev"], "maglev", "algorithm: maglev"),
+    (&["--answer-ping"], "true", "answerPing: true"),
     (&["--uplink=eth*,wg0"], "eth*,wg0", "uplink: [eth*, wg0]"),
     (&["--pod-link=cali*"], "cali*", "podLink: cali*"),
     (

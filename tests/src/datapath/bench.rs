@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use lb_common::drops::Hook;
 use lb_common::layout::{FLOW_REPLY, Flow, FlowKey, LINK_POD, LINK_UPLINK, LINK_XDP, Link};
 use lb_common::{Ip4, Ip6};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 
 use super::fixture::family;
 use super::kernel::{Code, Kernel};
@@ -38,6 +40,7 @@ impl<'c> Bench<'c> {
     /// # Errors
     /// There is no BPF object, or the kernel refuses.
     pub fn new(cluster: &'c Cluster, pods: &[u8]) -> Result<Self> {
+        stay_on_this_cpu()?;
         let node = cluster.here();
         for host in pods {
             node.pod_at(*host, &format!("pod-{host}"))?;
@@ -145,12 +148,10 @@ impl<'c> Bench<'c> {
             Hook::Tc
         };
         let before = packet.bytes();
-        let run = self
-            .cluster
-            .here()
-            .place()
-            .netns()
-            .run(|| self.kernel.run(program, link, &before))?;
+        let run = self.cluster.here().place().netns().run(|| {
+            self.kernel
+                .run_in_segments(program, link, &before, packet.segment)
+        })?;
         let (code, after) = match fate {
             Fate::Untouched => (Code::Next, before),
             Fate::Dropped => (Code::Drop, before),
@@ -272,6 +273,13 @@ impl FlowPair {
             },
         ]
     }
+}
+
+/// What a program counts for each CPU is counted for one: threads that this one starts inherit it.
+fn stay_on_this_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &here).context("pinning the thread to a CPU")
 }
 
 fn index_of(place: &Place, link: &str) -> Result<u32> {

@@ -36,8 +36,10 @@ const PROGRAMS: [&str; 5] = [
     "xdp_uplink",
 ];
 
-/// Where `ifindex` is in `__sk_buff` and in `xdp_md`, and `data_end` in the latter, in bytes.
+/// Where `ifindex` and what GSO is about are in `__sk_buff`, `ifindex` in `xdp_md`, and `data_end` in the latter, in bytes.
 const SKB_IFINDEX: usize = 40;
+const SKB_GSO_SEGMENTS: usize = 164;
+const SKB_GSO_SIZE: usize = 176;
 const XDP_IFINDEX: usize = 12;
 const XDP_DATA_END: usize = 4;
 /// A packet may grow by so much.
@@ -182,10 +184,30 @@ impl Kernel {
     /// # Errors
     /// The kernel refuses, or the program returned what it never should.
     pub fn run(&self, program: &str, ifindex: u32, packet: &[u8]) -> Result<Run> {
+        self.run_in_segments(program, ifindex, packet, 0)
+    }
+
+    /// The same at traffic control with a packet that stands for several with so much payload each,
+    /// if that is not zero.
+    ///
+    /// # Errors
+    /// As [`Kernel::run`].
+    pub fn run_in_segments(
+        &self,
+        program: &str,
+        ifindex: u32,
+        packet: &[u8],
+        segment: u32,
+    ) -> Result<Run> {
         let (hook, result, bytes) = match self.bpf.program(program) {
             Some(Program::SchedClassifier(classifier)) => {
-                let mut context = [0; SKB_IFINDEX + 4];
-                context[SKB_IFINDEX..].copy_from_slice(&ifindex.to_ne_bytes());
+                let mut context = [0; SKB_GSO_SIZE + 4];
+                context[SKB_IFINDEX..][..4].copy_from_slice(&ifindex.to_ne_bytes());
+                if segment != 0 {
+                    let segments = u32::try_from(packet.len())?.div_ceil(segment);
+                    context[SKB_GSO_SEGMENTS..][..4].copy_from_slice(&segments.to_ne_bytes());
+                    context[SKB_GSO_SIZE..].copy_from_slice(&segment.to_ne_bytes());
+                }
                 let (result, bytes) =
                     test_run(packet, &context, |options| classifier.test_run(options));
                 (Hook::Tc, result, bytes)

@@ -240,6 +240,12 @@ pub(super) fn forget(bpf: &mut Ebpf) -> Result<()> {
     for index in 0..drops::COUNTERS {
         drops.set(index, aya::maps::PerCpuValues::try_from(vec![0; cpus])?, 0)?;
     }
+    // How many answers were sent since when: two halves of a word.
+    let map = bpf.map_mut("answers").with_context(|| missing("answers"))?;
+    let mut answers: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
+    for index in 0..answers.len() {
+        answers.set(index, aya::maps::PerCpuValues::try_from(vec![0; cpus])?, 0)?;
+    }
     Ok(())
 }
 

@@ -23,6 +23,7 @@ impl Packet {
             bytes.extend(kind.to_be_bytes());
         }
         bytes.extend(self.ip_bytes());
+        bytes.extend(&self.trailer);
         bytes
     }
 

@@ -36,6 +36,10 @@ pub struct Packet {
     pub fragment: Option<Fragment>,
     /// What the IP header is followed by.
     pub body: Body,
+    /// What the link appended to fill up a short frame.
+    pub trailer: Vec<u8>,
+    /// Bytes of payload in each of the packets that this one stands for (GSO); 0 = it is one.
+    pub segment: u32,
 }
 
 /// A part of a datagram.
@@ -176,6 +180,8 @@ impl Packet {
             ttl: 64,
             fragment: None,
             body,
+            trailer: Vec::new(),
+            segment: 0,
         }
     }
 
@@ -215,6 +221,20 @@ impl Packet {
     #[must_use]
     pub const fn with_macs(mut self, macs: [[u8; 6]; 2]) -> Self {
         self.macs = Some(macs);
+        self
+    }
+
+    /// The packet in a frame that the link filled up with these bytes.
+    #[must_use]
+    pub fn with_trailer(mut self, bytes: &[u8]) -> Self {
+        self.trailer = bytes.to_vec();
+        self
+    }
+
+    /// The packet as one that stands for several with so much payload each (GSO).
+    #[must_use]
+    pub const fn in_segments_of(mut self, bytes: u32) -> Self {
+        self.segment = bytes;
         self
     }
 

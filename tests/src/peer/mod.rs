@@ -2,17 +2,21 @@
 //!
 //! Clients never retry: one failure is one failure. Everything has a time-out and an end.
 
+mod bulk;
 mod dial;
 mod load;
 mod ping;
 mod server;
 mod stream;
+mod trace;
 
+pub use bulk::transfer;
 pub use dial::{Answer, Dial, Failure, Transport};
 pub use load::{Load, LoadReport};
 pub use ping::ping;
 pub use server::Server;
 pub use stream::{Stream, StreamReport};
+pub use trace::{Hop, hop};
 
 /// What a client asks a server: its name.
 const HOST_NAME: &str = "/host_name";

@@ -106,7 +106,7 @@ fn talk(
 }
 
 /// The server's name, from the line after the HTTP header.
-fn read_greeting(reader: &mut impl std::io::BufRead) -> Result<String, Failure> {
+pub(super) fn read_greeting(reader: &mut impl std::io::BufRead) -> Result<String, Failure> {
     let mut line = String::new();
     while line != "\r\n" {
         line.clear();
@@ -120,10 +120,10 @@ fn read_greeting(reader: &mut impl std::io::BufRead) -> Result<String, Failure> 
 }
 
 /// Pseudo-random bytes (xorshift64*); each seed has its own.
-struct Contents(u64);
+pub(super) struct Contents(pub(super) u64);
 
 impl Contents {
-    fn block(&mut self) -> Vec<u8> {
+    pub(super) fn block(&mut self) -> Vec<u8> {
         let mut block = Vec::with_capacity(BLOCK);
         while block.len() < BLOCK {
             // Zero would stay zero.

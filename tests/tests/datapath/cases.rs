@@ -28,6 +28,15 @@ pub(super) struct Case {
     pub(super) protocol: Protocol,
 }
 
+/// An ICMP error, without the packet that it is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Error {
+    /// Type and code.
+    pub(super) kind: [u8; 2],
+    /// The four bytes that depend on them.
+    pub(super) rest: [u8; 4],
+}
+
 /// Runs the rows that `make` returns for TCP and UDP.
 pub(super) fn check(make: fn(Case) -> Vec<Row>) {
     run(&all(), make);
@@ -179,6 +188,83 @@ impl Case {
             Protocol::Tcp => Packet::tcp(from, to, ACK).with_payload(b"GET /host_name"),
             Protocol::Udp => Packet::udp(from, to, b"odd"),
             Protocol::Sctp => Packet::sctp(from, to, DATA, b"GET /host_name"),
+        }
+    }
+
+    /// The error that says so about a packet, quoting so many bytes of it (all if there are fewer).
+    pub(super) fn error(
+        self,
+        from: IpAddr,
+        to: IpAddr,
+        error: Error,
+        about: &Packet,
+        quoted: usize,
+    ) -> Packet {
+        assert_eq!(Family::of(from), self.family, "whose errors are these?");
+        let bytes = about.ip_bytes();
+        let quote = &bytes[..quoted.min(bytes.len())];
+        Packet::icmp(from, to, error.kind, error.rest, quote)
+    }
+
+    /// Every error that is about a flow, and the family's own shape of each.
+    pub(super) fn errors(self) -> Vec<Error> {
+        let plain = |kind| Error { kind, rest: [0; 4] };
+        match self.family {
+            Family::V4 => vec![
+                plain([3, 1]),
+                plain([3, 3]),
+                self.too_big(1_400),
+                plain([11, 0]),
+                plain([12, 0]),
+            ],
+            Family::V6 => vec![
+                plain([1, 0]),
+                plain([1, 4]),
+                self.too_big(1_400),
+                self.time_exceeded(),
+                plain([4, 1]),
+            ],
+        }
+    }
+
+    /// Fragmentation needed (RFC 1191), packet too big (RFC 4443).
+    pub(super) fn too_big(self, mtu: u32) -> Error {
+        let kind = match self.family {
+            Family::V4 => [3, 4],
+            Family::V6 => [2, 0],
+        };
+        Error {
+            kind,
+            rest: mtu.to_be_bytes(),
+        }
+    }
+
+    pub(super) fn time_exceeded(self) -> Error {
+        let kind = match self.family {
+            Family::V4 => [11, 0],
+            Family::V6 => [3, 0],
+        };
+        Error { kind, rest: [0; 4] }
+    }
+
+    /// A router between the nodes and the world.
+    pub(super) fn router(self) -> IpAddr {
+        addresses::router().of(self.family)
+    }
+
+    /// Bytes of the IP header.
+    pub(super) fn header(self) -> usize {
+        match self.family {
+            Family::V4 => 20,
+            Family::V6 => 40,
+        }
+    }
+
+    /// How much of a packet an error of ours quotes at most.
+    pub(super) fn longest_quote(self) -> usize {
+        match self.family {
+            Family::V4 => 576 - 20 - 8,
+            Family::V6 => 1_280 - 40 - 8,
         }
     }
 

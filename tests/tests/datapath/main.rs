@@ -3,13 +3,16 @@
 mod apart;
 mod atomic;
 mod cases;
+mod echo;
 mod flood;
 mod flows;
 mod foreign;
 mod forward;
+mod icmp;
 mod maglev;
 mod object;
 mod policy;
 mod refusal;
 mod sctp;
+mod stray;
 mod transit;

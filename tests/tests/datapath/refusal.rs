@@ -5,10 +5,10 @@ use lb_tests::datapath::{At, Endpoint, Fate, Fixture, Row, Service};
 use lb_tests::packet::{ACK, FIN, Packet, RST, SYN};
 use lb_tests::topology::Family;
 
-use super::cases::{CLIENT, Case, check, check_each_protocol, row};
+use super::cases::{CLIENT, Case, Error, check, check_each_protocol, row};
 
-/// The answer to a packet that is refused: a reset, or an ICMP error that quotes the IP header and
-/// eight bytes more.
+/// The answer to a packet that is refused: a reset, or an ICMP error that quotes it, all of it or as
+/// much as an error may hold.
 fn refusal(case: Case, packet: &Packet) -> Packet {
     if case.is_tcp() {
         return packet.reset().turned();
@@ -16,19 +16,14 @@ fn refusal(case: Case, packet: &Packet) -> Packet {
     if case.is_sctp() {
         return packet.abort().turned();
     }
-    let (header, kind) = match case.family {
-        Family::V4 => (20, [3, 3]),
-        Family::V6 => (40, [1, 4]),
+    let kind = match case.family {
+        Family::V4 => [3, 3],
+        Family::V6 => [1, 4],
     };
-    let quote = &packet.ip_bytes()[..header + 8];
-    Packet::icmp(
-        packet.destination.ip(),
-        packet.source.ip(),
-        kind,
-        [0; 4],
-        quote,
-    )
-    .turned()
+    let error = Error { kind, rest: [0; 4] };
+    let (from, to) = (packet.destination.ip(), packet.source.ip());
+    case.error(from, to, error, packet, case.longest_quote())
+        .turned()
 }
 
 fn kubia(case: Case) -> Fixture {
@@ -118,37 +113,93 @@ fn tcp_that_belongs_to_no_flow_is_reset_and_a_reset_is_not() {
     });
 }
 
-/// A ClusterIP exists only together with its ports.
+/// What is quoted ends where the packet says that it does (a link fills short frames up), and where
+/// the error would be longer than every host takes. Odd lengths are summed up, too.
 #[test]
-fn a_ping_to_a_cluster_ip_gets_no_answer() {
+fn the_offending_packet_is_quoted() {
     check(|case| {
-        let kind = match case.family {
-            Family::V4 => [8, 0],
-            Family::V6 => [128, 0],
-        };
-        let echo = |from: std::net::SocketAddr, to: std::net::SocketAddr| {
-            Packet::icmp(from.ip(), to.ip(), kind, [0, 7, 0, 1], b"ping")
-        };
-        vec![
-            Row {
-                steps: vec![(
-                    At::FromPod(CLIENT),
-                    echo(case.client(), case.vip()),
-                    Fate::Dropped,
-                )],
-                drops: vec!["not-a-port"],
-                ..row("a ping from a pod", kubia(case))
-            },
+        let mut vip = case.vip();
+        vip.set_port(81);
+        let sizes = [0_usize, 1, 2, 3, 500, 521, 1_184, 1_185, 1_300];
+        let answered = sizes.map(|size| {
+            let payload: Vec<u8> = (0..size).map(|i| i as u8).collect();
+            let packet = case.first(case.outside(), vip).with_payload(&payload);
             Row {
                 steps: vec![(
                     At::FromUplink,
-                    echo(case.outside(), case.vip()),
-                    Fate::Dropped,
+                    packet.clone(),
+                    Fate::Answered(refusal(case, &packet)),
                 )],
-                drops: vec!["not-a-port"],
-                ..row("a ping from outside", kubia(case))
-            },
-        ]
+                drops: vec!["undefined-port"],
+                ..row(&format!("{size} bytes of payload"), kubia(case))
+            }
+        });
+        let short = case.first(case.outside(), vip).with_payload(b"");
+        let padded = Row {
+            steps: vec![(
+                At::FromUplink,
+                short.clone().with_trailer(&[0xaa; 14]),
+                Fate::Answered(refusal(case, &short)),
+            )],
+            drops: vec!["undefined-port"],
+            ..row("a frame that was filled up", kubia(case))
+        };
+        answered.into_iter().chain([padded]).collect()
+    });
+}
+
+/// RFC 1122, section 3.2.2: whoever answers a packet to many, or from nobody, helps to flood.
+#[test]
+fn nobody_answers_what_one_machine_did_not_send_to_one() {
+    check(|case| {
+        let mut vip = case.vip();
+        vip.set_port(81);
+        let (client, outside) = (case.client(), case.outside());
+        let from = |address: &str, v6: &str| {
+            let source = case.address(address, v6, client.port());
+            case.first(source, vip)
+        };
+        let to_many = case
+            .first(outside, vip)
+            .with_macs([[0xff; 6], [2, 0, 0, 0, 0, 9]]);
+        let to_group = case
+            .first(outside, vip)
+            .with_macs([[1, 0, 0x5e, 0, 0, 1], [2, 0, 0, 0, 0, 9]]);
+        let packets = [
+            ("to every machine of the link", to_many),
+            ("to a group of the link", to_group),
+            ("from a group", from("224.0.0.9", "ff02::9")),
+            ("from nobody", from("0.0.0.0", "::")),
+            ("from loopback", from("127.0.0.1", "::1")),
+        ];
+        let rows = packets.map(|(name, packet)| Row {
+            steps: vec![(At::FromUplink, packet, Fate::Dropped)],
+            drops: vec!["undefined-port"],
+            ..row(name, kubia(case))
+        });
+        rows.into()
+    });
+}
+
+/// A thousand in a second on one CPU are answered, and then no more.
+#[test]
+fn a_flood_of_refused_packets_is_not_doubled() {
+    check(|case| {
+        let mut vip = case.vip();
+        vip.set_port(81);
+        let packet = case.first(case.client(), vip);
+        let answer = Fate::Answered(refusal(case, &packet));
+        let mut fixture = kubia(case);
+        // A second that does not end while the row runs.
+        fixture.tables.config.hz = u32::MAX;
+        let count = lb_common::limits::ANSWERS_PER_SECOND as usize;
+        let mut steps = vec![(At::FromPod(CLIENT), packet.clone(), answer); count];
+        steps.push((At::FromPod(CLIENT), packet, Fate::Dropped));
+        vec![Row {
+            drops: vec!["undefined-port"; steps.len()],
+            steps,
+            ..row("one more than a thousand", fixture)
+        }]
     });
 }
 

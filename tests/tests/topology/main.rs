@@ -6,4 +6,6 @@ mod cluster_ip;
 mod life;
 mod matrix;
 mod others;
+mod path_mtu;
 mod udp;
+mod unreachable;

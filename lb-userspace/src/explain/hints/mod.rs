@@ -54,6 +54,9 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
         let mut hints = match self.answer.reason {
             Reason::NewFlow | Reason::Affinity | Reason::Flow => self.of_forward(),
             Reason::Reply => Vec::new(),
+            Reason::Ping => vec![
+                "the answer says that this node has the Service, not that any of its backends is there; try one of its ports, as with `curl`".to_owned(),
+            ],
             Reason::NoFrontend => self.of_pass(),
             Reason::Dropped(reason) => self.of_drop(reason),
         };
@@ -92,7 +95,7 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
             DropReason::NoLocalEndpoints => vec![self.elsewhere()],
             DropReason::UndefinedPort => self.other_ports(),
             DropReason::NotAPort => vec![
-                "a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl`".to_owned(),
+                "a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl` (`--answer-ping` would answer)".to_owned(),
             ],
             DropReason::SourceRange => vec![self.source_ranges()],
             DropReason::UnallocatedAddress => vec![

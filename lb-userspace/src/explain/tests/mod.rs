@@ -4,7 +4,7 @@ mod cluster;
 
 use cluster::{cluster, name, offline};
 use lb_common::Ip4;
-use lb_common::layout::{Affinity, AffinityKey, FLOW_REPLY, Flow};
+use lb_common::layout::{Affinity, AffinityKey, CONFIG_ANSWER_PING, FLOW_REPLY, Flow};
 
 use super::*;
 
@@ -280,11 +280,25 @@ hint: backends on other nodes see this node's address instead of the client's, o
 10.43.165.39 is the ClusterIP of Service default/kubia.
 Dropped: neither TCP, UDP nor SCTP (a ping, say) to a ClusterIP, which exists only together with its ports.
 
-hint: a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl`
+hint: a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl` (`--answer-ping` would answer)
+
 
 (by the manifests; --live asks the maps in the kernel)
 "
     );
+}
+
+#[test]
+fn a_ping_is_answered_where_that_was_asked_for() {
+    let mut cluster = cluster();
+    cluster.tables.config.flags |= CONFIG_ANSWER_PING;
+    let ping = cluster.ask("10.42.0.9", "10.43.165.39/icmp", None);
+    assert_eq!((ping.verdict, ping.reason), (Verdict::Answer, Reason::Ping));
+    let step = ping.steps.last().expect("a step");
+    assert_eq!(step.then, "answer the ping");
+    let dial = cluster.ask("10.42.0.9", "10.43.165.39:80", None);
+    let steps: Vec<_> = dial.steps.iter().map(|step| step.then.as_str()).collect();
+    assert!(!steps.contains(&"answer the ping"), "{steps:?}");
 }
 
 #[test]

@@ -82,7 +82,8 @@ pub(crate) fn ask_view<A: PerFamily>(view: &View<'_, A>, question: &Question) ->
         begins: true,
     };
     let pool = match decide(view, &request, 0) {
-        Decision::Pass => return Outcome::Pass,
+        // Only ICMP is pinged with, and nobody asks for that here.
+        Decision::Pass | Decision::AnswerPing => return Outcome::Pass,
         Decision::Refuse(_) => return Outcome::Refuse,
         Decision::Drop(_) => return Outcome::Drop,
         Decision::Forward(forward) if forward.outside => forward.info.outside,

@@ -23,6 +23,7 @@ pub(crate) fn node() -> Node {
         service_cidrs: networks(&["10.43.0.0/16", "fd00:43::/112"]),
         masquerade_all: false,
         algorithm: Algorithm::Random,
+        answer_ping: false,
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn read(file: &Path) -> (Vec<Change>, Update) {
         service_cidrs: update.service_cidrs.clone(),
         masquerade_all: false,
         algorithm: Algorithm::Random,
+        answer_ping: false,
     };
     let mut changes = vec![Change::Node(node)];
     changes.extend(update.changes.iter().cloned());

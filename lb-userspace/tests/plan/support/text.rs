@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 
 use lb_common::layout::{
     BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, BACKEND_LOCAL, BACKEND_TERMINATING,
-    CONFIG_MASQUERADE_ALL, FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP, FRONTEND_EXTERNAL_IP,
-    FRONTEND_LOAD_BALANCER, FRONTEND_MAGLEV, FRONTEND_NODE_PORT, FRONTEND_SOURCE_RANGES,
-    FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool, Prefix,
+    CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, FRONTEND_ADDRESS, FRONTEND_CLUSTER_IP,
+    FRONTEND_EXTERNAL_IP, FRONTEND_LOAD_BALANCER, FRONTEND_MAGLEV, FRONTEND_NODE_PORT,
+    FRONTEND_SOURCE_RANGES, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool, Prefix,
 };
 use lb_common::{Ip4, Ip6};
 use lb_userspace::model::Protocol;
@@ -51,6 +51,9 @@ fn describe<A: PerFamily>(tables: &Tables, lines: &mut BTreeSet<String>) {
     }
     if tables.config.flags & CONFIG_MASQUERADE_ALL != 0 {
         lines.insert("config masquerade-all".to_owned());
+    }
+    if tables.config.flags & CONFIG_ANSWER_PING != 0 {
+        lines.insert("config answer-ping".to_owned());
     }
     for address in &family.nodes {
         lines.insert(format!("node {address}"));
