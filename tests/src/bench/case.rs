@@ -151,6 +151,14 @@ impl Entrance {
         }
     }
 
+    /// The program that takes replies to the client.
+    pub(super) const fn way_back(&self) -> &'static str {
+        match self.hook {
+            Hook::Xdp => "tc_uplink_out",
+            Hook::Tc | Hook::Socket => "tc_pod_out",
+        }
+    }
+
     /// The packet with which the client's connection begins.
     pub(super) fn first_packet(&self) -> Packet {
         padded(&Packet::tcp(self.client, self.frontend, SYN))
