@@ -13,10 +13,24 @@ use crate::{
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tool {
     pub(crate) program: &'static str,
-    /// Debian's package that has it.
+    /// Debian's package that has it, and others that it is of no use without, with spaces between.
     pub(crate) package: &'static str,
     pub(crate) purpose: &'static str,
 }
+
+/// Compiles the C in TLS for the other architecture.
+#[cfg(target_arch = "x86_64")]
+const CROSS_COMPILER: Tool = Tool {
+    program: "aarch64-linux-gnu-gcc",
+    package: "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+    purpose: "the C in TLS for the other architecture",
+};
+#[cfg(not(target_arch = "x86_64"))]
+const CROSS_COMPILER: Tool = Tool {
+    program: "x86_64-linux-gnu-gcc",
+    package: "gcc-x86-64-linux-gnu libc6-dev-amd64-cross",
+    purpose: "the C in TLS for the other architecture",
+};
 
 /// All programs that are called by name, but for cargo, rustc, cc and apt-get, without which xtask is not built.
 pub(crate) const TOOLS: &[Tool] = &[
@@ -50,6 +64,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         package: "bind9-dnsutils",
         purpose: "what a DNS client sees",
     },
+    CROSS_COMPILER,
 ];
 
 /// The facts on which `setup` decides.

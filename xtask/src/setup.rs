@@ -103,7 +103,7 @@ fn plan(machine: &Machine) -> Vec<Step> {
     let mut packages: Vec<String> = machine
         .missing_tools
         .iter()
-        .map(|tool| tool.package.to_owned())
+        .flat_map(|tool| tool.package.split(' ').map(str::to_owned))
         .collect();
     let mut linker = None;
     match machine.bpf {

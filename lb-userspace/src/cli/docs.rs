@@ -71,7 +71,7 @@ fn the_page_about_settings() {
         page.push_str(&row(&setting));
     }
     page.push_str(
-        "\nkube-proxy's `--hostname-override` and the API server's `--service-cluster-ip-range` and \
+        "\nkube-proxy's `--hostname-override` and `--master`, and the API server's `--service-cluster-ip-range` and \
          `--service-node-port-range` are understood as well.\n\n\
          ## Maps\n\nWhose size `--maps` may change, and the number of elements that they have room \
          for otherwise. A map that is full is a problem that `lb get problems` shows. A size takes \

@@ -10,7 +10,11 @@ use super::error::CliError;
 use crate::daemon;
 use crate::settings::Settings;
 
-/// Serve the Services of the manifests on this node, and follow changes, until stopped
+/// Serve Services on this node, and follow changes, until stopped
+///
+/// They are those of the manifests, if any are named, else those of a cluster: by --kubeconfig, or
+/// by the service account of the pod that this runs in. While the API server does not answer,
+/// everything stays as it was.
 ///
 /// Programs, maps and connections stay when it stops, however it stops: the next one takes over what
 /// it finds. `lb uninstall` removes all of it.

@@ -27,13 +27,10 @@ pub enum DaemonError {
     /// The kernel does not tell of links and addresses.
     #[error("netlink: {0}: run in the host's network namespace, as root")]
     Netlink(std::io::Error),
-    /// There is nothing to do.
-    #[error("nothing to serve: give the manifests with --manifests DIR")]
-    NoInput,
-    /// The manifests cannot be followed.
+    /// There is nothing to serve, or it cannot be followed.
     #[error(transparent)]
-    Input(#[from] crate::input::manifests::Error),
-    /// The thread that follows the manifests ended.
+    Input(#[from] crate::input::InputError),
+    /// Whoever follows the source ended.
     #[error("the source of Services ended: restart `lb run`; forwarding goes on meanwhile")]
     InputEnded,
 }

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 pub use error::DaemonError;
 
 use crate::dataplane::kernel::KernelTables;
-use crate::input::{Update, manifests};
+use crate::input::{self, Update};
 use crate::loader::{Clock, Datapath, Options};
 use crate::model::{Change, Problem};
 use crate::object;
@@ -50,9 +50,6 @@ const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`DaemonError`]: only what nothing can be served with.
 pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
-    if settings.manifests.is_empty() {
-        return Err(DaemonError::NoInput);
-    }
     let state_file = settings.state_file();
     let _lock = Lock::take(&state_file)?;
     let before = match State::read(&state_file) {
@@ -63,15 +60,13 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
             State::default()
         }
     };
+    let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
+    // First of all: without it nothing is touched.
+    let kept = state::manifests_beside(&state_file);
+    let _following = input::start(settings, before.allocations.clone(), kept, sender).await?;
     let datapath = Datapath::start(&Options::from(settings), object::embedded()?)?;
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
     let mut links = Links::follow()?;
-    let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
-    let _following = manifests::start(
-        manifests::Options::new(settings, before.allocations.clone())
-            .keeping(state::manifests_beside(&state_file)),
-        sender,
-    )?;
     let mut names = Names::new(settings);
     let mut daemon = Daemon::adopt(settings, datapath, before, &links)?;
     info!(node = settings.node_name(), pin_dir = %settings.pin_dir.display(), "started");

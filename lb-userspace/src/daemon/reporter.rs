@@ -76,10 +76,14 @@ impl Reporter {
             warn!(%problem, "problem");
         }
         self.state.problems = problems;
-        self.state.unmapped.clone_from(&said.unmapped);
-        self.state.allocations = said.allocations.clone();
-        self.state.services = self.details.services();
-        self.state.targets = self.details.targets();
+        // A source that does not answer yet has said nothing: what was known before the restart is
+        // what the maps still hold.
+        if said.complete || !self.details.is_empty() {
+            self.state.unmapped.clone_from(&said.unmapped);
+            self.state.allocations = said.allocations.clone();
+            self.state.services = self.details.services();
+            self.state.targets = self.details.targets();
+        }
         self.state.written_at_millis = millis(SystemTime::now());
         self.is_new = false;
         self.not_before = Instant::now() + AT_MOST_EVERY;

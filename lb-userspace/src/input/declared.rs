@@ -204,14 +204,14 @@ impl Kind {
 }
 
 impl Key {
-    /// A problem of the object.
-    pub(super) fn problem(&self, finding: &Finding, origin: &Origin) -> Problem {
+    /// A problem of the object, with its place where it is written in a file.
+    pub(super) fn problem(&self, finding: &Finding, origin: Option<&Origin>) -> Problem {
         Problem {
             object: model::Object {
                 kind: self.kind.name().into(),
                 name: self.name.clone(),
             },
-            place: Some(origin.place(&finding.field)),
+            place: origin.map(|origin| origin.place(&finding.field)),
             field: finding.field.clone(),
             why: finding.why.clone(),
         }

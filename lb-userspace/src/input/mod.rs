@@ -3,6 +3,7 @@
 //! A source turns the objects it watches into [`Update`]s; Kubernetes' own types end here.
 
 mod allocations;
+pub mod cluster;
 mod declared;
 mod findings;
 mod kubernetes;
@@ -11,13 +12,73 @@ pub mod manifests;
 mod standalone;
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 pub use allocations::Allocations;
 
 use crate::model::{Change, ObjectName, Problem};
+use crate::settings::Settings;
+
+/// Why there is nothing to serve. What is wrong with single objects, or for a time, is a
+/// [`Problem`] instead.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// No source is named.
+    #[error(
+        "nothing to serve: name manifests with --manifests DIR, or a cluster with --kubeconfig \
+         FILE; a pod of a cluster with a service account needs neither"
+    )]
+    None,
+    /// The manifests cannot be followed.
+    #[error(transparent)]
+    Manifests(#[from] manifests::Error),
+    /// It is not known how to ask the API server.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+}
+
+/// Keeps a source followed; dropped, no further updates come.
+#[derive(Debug)]
+pub struct Following {
+    _source: SourceGuard,
+}
+
+#[derive(Debug)]
+enum SourceGuard {
+    Manifests { _following: manifests::Following },
+    Cluster { _following: cluster::Following },
+}
+
+/// Follows what the settings name: manifests, else a cluster. For manifests, `before` is what was
+/// given to their Services before the restart, and `kept` the directory that remembers them.
+///
+/// # Errors
+/// See [`InputError`].
+pub async fn start(
+    settings: &Settings,
+    before: Allocations,
+    kept: PathBuf,
+    updates: mpsc::Sender<Update>,
+) -> Result<Following, InputError> {
+    let names_cluster = !settings.kubeconfig.is_empty() || settings.api_server.is_some();
+    let source = if !settings.manifests.is_empty() {
+        let options = manifests::Options::new(settings, before).keeping(kept);
+        SourceGuard::Manifests {
+            _following: manifests::start(options, updates)?,
+        }
+    } else if names_cluster || cluster::is_in_cluster() {
+        SourceGuard::Cluster {
+            _following: cluster::start(cluster::Options::new(settings), updates).await?,
+        }
+    } else {
+        return Err(InputError::None);
+    };
+    Ok(Following { _source: source })
+}
 
 /// What has changed at the source, and what is so now. The first one holds everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -55,8 +55,12 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
     let mut command = C::command().args_override_self(true);
     let mut from_environment = Vec::new();
     for setting in settings_of(&command) {
-        let variable = variable_of(&setting);
-        let Some(value) = environment(&variable).filter(|value| !value.is_empty()) else {
+        let variables = [Some(variable_of(&setting)), customary_variable_of(&setting)];
+        let value_of = |variable: String| {
+            let value = environment(&variable).filter(|value| !value.is_empty());
+            Some((variable, value?))
+        };
+        let Some((variable, value)) = variables.into_iter().flatten().find_map(value_of) else {
             continue;
         };
         let value = value.into_string().map_err(|value| SettingsError::Value {
@@ -99,6 +103,17 @@ pub fn variable_of(setting: &Arg) -> String {
     format!("{}-{}", names::NAME, name_of(setting))
         .to_uppercase()
         .replace('-', "_")
+}
+
+/// The variable that counts where ours is not set: what kubectl reads, and what manifests of
+/// DaemonSets usually set.
+fn customary_variable_of(setting: &Arg) -> Option<String> {
+    let variable = match name_of(setting) {
+        "kubeconfig" => "KUBECONFIG",
+        "node-name" => "NODE_NAME",
+        _ => return None,
+    };
+    Some(variable.to_owned())
 }
 
 /// The key of a setting in the configuration file: `--cluster-cidr` is `clusterCidr`.

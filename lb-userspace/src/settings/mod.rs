@@ -50,7 +50,24 @@ pub struct Settings {
     )]
     pub manifests: Vec<PathBuf>,
 
-    /// Name of this node's Node object [default: the host's name]
+    /// Kubeconfig of the cluster whose Services are served where no manifests are named; also read
+    /// from KUBECONFIG; several are joined by `:` [default: the service account of the pod that this
+    /// runs in]
+    #[arg(long, global = true, value_name = "FILE", value_delimiter = ':')]
+    pub kubeconfig: Vec<PathBuf>,
+
+    /// URL of the API server; its ClusterIP can be reached only once it is served here [default:
+    /// what the kubeconfig or the pod's environment says]
+    #[arg(
+        long,
+        alias = "master",
+        global = true,
+        value_name = "URL",
+        value_parser = values::api_server
+    )]
+    pub api_server: Option<http::Uri>,
+
+    /// Name of this node's Node object; also read from NODE_NAME [default: the host's name]
     #[arg(
         long,
         alias = "hostname-override",

@@ -69,6 +69,16 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "examples,more.yaml",
         "manifests: [examples, more.yaml]",
     ),
+    (
+        &["--kubeconfig=admin.conf:other.conf"],
+        "admin.conf:other.conf",
+        "kubeconfig: [admin.conf, other.conf]",
+    ),
+    (
+        &["--master=https://192.0.2.1:6443"],
+        "https://192.0.2.1:6443",
+        "apiServer: https://192.0.2.1:6443",
+    ),
     (&["--node-name=Node-A"], "node-a", "nodeName: node-a"),
     (
         &["--hostname-override=node-a"],
@@ -203,6 +213,18 @@ fn the_nearer_one_wins() {
 }
 
 #[test]
+fn variables_that_others_read_count_where_ours_are_not_set() {
+    let customary = [("KUBECONFIG", "a.conf:b.conf"), ("NODE_NAME", "Node-A")];
+    let settings = read(&[], &customary).expect("settings");
+    let files: [PathBuf; 2] = ["a.conf".into(), "b.conf".into()];
+    assert_eq!(settings.kubeconfig, files);
+    assert_eq!(settings.node_name(), "node-a");
+    let both = [("NODE_NAME", "node-a"), ("LB_NODE_NAME", "node-b")];
+    let settings = read(&[], &both).expect("settings");
+    assert_eq!(settings.node_name(), "node-b");
+}
+
+#[test]
 fn the_last_of_a_repeated_flag_wins() {
     let settings = read(&["--node-name=a", "--node-name=b"], &[]).expect("settings");
     assert_eq!(settings.node_name(), "b");
@@ -232,7 +254,7 @@ fn errors_name_place_value_and_remedy() {
         (
             "unknown",
             "apiVersion: lb/v1\nupLink: eth0",
-            ":2: upLink: no such setting: choose from manifests, nodeName,",
+            ":2: upLink: no such setting: choose from manifests, kubeconfig, apiServer, nodeName,",
         ),
         (
             "value",

@@ -182,6 +182,15 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
+pub(super) fn api_server(text: &str) -> Result<http::Uri, String> {
+    let uri = text.trim().parse::<http::Uri>().ok();
+    let is_usable = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    };
+    uri.filter(is_usable)
+        .ok_or_else(|| "not a URL: write it as https://192.0.2.1:6443".to_owned())
+}
+
 pub(super) fn node_name(text: &str) -> Result<String, String> {
     let name = text.trim().to_lowercase();
     if name.is_empty() {
@@ -300,6 +309,7 @@ mod tests {
             (network("10.42.0.0").unwrap_err(), "10.42.0.0/16"),
             (network("10.42.0.7/16").unwrap_err(), "write 10.42.0.0/16"),
             (port_range("32767-30000").unwrap_err(), "30000-32767"),
+            (api_server("192.0.2.1:6443").unwrap_err(), "https://"),
             (port_range("0-7").unwrap_err(), "30000-32767"),
             (dns_address("2001:db8::1:x").unwrap_err(), "[2001:db8::1]"),
             (dns_address("192.0.2.1:0").unwrap_err(), "192.0.2.1:5353"),

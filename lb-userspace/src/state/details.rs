@@ -96,6 +96,12 @@ impl Details {
         }
     }
 
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.slices.is_empty()
+    }
+
     /// All Services, by name.
     #[must_use]
     pub fn services(&self) -> Vec<ServiceDetails> {

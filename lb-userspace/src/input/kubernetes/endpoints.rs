@@ -8,7 +8,7 @@ use crate::input::declared::{Endpoints, Family};
 use crate::model::{Endpoint, SlicePort};
 
 /// Reads an Endpoints object; empty if it asks not to be mirrored.
-pub(in crate::input) fn endpoints(object: &core::Endpoints, findings: &mut Findings) -> Endpoints {
+pub(super) fn endpoints(object: &core::Endpoints, findings: &mut Findings) -> Endpoints {
     let mut mirror = Endpoints::new();
     let labels = object.metadata.labels.as_ref();
     let annotations = object.metadata.annotations.as_ref();

@@ -13,12 +13,9 @@ mod service_addresses;
 mod service_ports;
 mod slice;
 
-pub(super) use endpoints::endpoints;
-pub(super) use node::{node, service_cidr};
-pub(super) use pod::pod;
-pub(super) use service::service;
-pub(super) use slice::slice;
+use serde::de::DeserializeOwned;
 
+use super::declared::{Key, Kind, Object};
 use super::findings::Findings;
 
 /// Label of a Service that another proxy serves.
@@ -37,6 +34,27 @@ const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
+
+/// An object as its source has it.
+pub(super) trait Written {
+    /// Reads it as Kubernetes defines it; none, and a refusal among the findings, if it is not so.
+    fn typed<T: DeserializeOwned>(self, findings: &mut Findings) -> Option<T>;
+}
+
+/// Reads an object of a known kind; none if it says nothing to us or is refused.
+pub(super) fn declare(key: &Key, written: impl Written, findings: &mut Findings) -> Option<Object> {
+    let f = findings;
+    Some(match key.kind {
+        Kind::Service => Object::Service(service::service(&written.typed(f)?, f).into()),
+        Kind::EndpointSlice => {
+            Object::Slice(slice::slice(&written.typed(f)?, &key.name.namespace, f)?.into())
+        }
+        Kind::Endpoints => Object::Endpoints(endpoints::endpoints(&written.typed(f)?, f).into()),
+        Kind::Pod => Object::Pod(pod::pod(&written.typed(f)?, f).into()),
+        Kind::Node => Object::Node(node::node(&written.typed(f)?, f)),
+        Kind::ServiceCidr => Object::ServiceCidr(node::service_cidr(&written.typed(f)?, f)),
+    })
+}
 
 /// Path of a field of an item of a list.
 fn item(list: &str, index: usize, field: &str) -> String {

@@ -8,7 +8,7 @@ use super::{Findings, ZONE, item};
 use crate::input::NodeObject;
 
 /// Reads a Node.
-pub(in crate::input) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
+pub(super) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
     let labels = object.metadata.labels.as_ref();
     let mut node = NodeObject {
         zone: labels
@@ -44,7 +44,7 @@ pub(in crate::input) fn node(object: &core::Node, findings: &mut Findings) -> No
 }
 
 /// Reads a ServiceCIDR.
-pub(in crate::input) fn service_cidr(object: &ServiceCIDR, findings: &mut Findings) -> Vec<IpNet> {
+pub(super) fn service_cidr(object: &ServiceCIDR, findings: &mut Findings) -> Vec<IpNet> {
     let texts = object.spec.as_ref().and_then(|spec| spec.cidrs.as_ref());
     let texts = texts.into_iter().flatten().enumerate();
     let prefixes: Vec<_> = texts

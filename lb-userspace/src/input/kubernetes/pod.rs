@@ -6,7 +6,7 @@ use super::{Findings, item};
 use crate::input::declared::Pod;
 
 /// Reads a Pod.
-pub(in crate::input) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod {
+pub(super) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod {
     let mut pod = Pod {
         labels: object.metadata.labels.clone().unwrap_or_default(),
         terminating: object.metadata.deletion_timestamp.is_some(),

@@ -15,7 +15,7 @@ const AFFINITY_SECONDS_MAX: u32 = 86_400;
 const POLICIES: [(&str, Policy); 2] = [("Cluster", Policy::Cluster), ("Local", Policy::Local)];
 
 /// Reads a Service.
-pub(in crate::input) fn service(object: &core::Service, findings: &mut Findings) -> Service {
+pub(super) fn service(object: &core::Service, findings: &mut Findings) -> Service {
     let default = core::ServiceSpec::default();
     let spec = object.spec.as_ref().unwrap_or(&default);
     let name = object.metadata.name.as_deref().unwrap_or_default();

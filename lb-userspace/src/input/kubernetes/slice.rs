@@ -14,7 +14,7 @@ use crate::model::{self, Endpoint, ObjectName, SlicePort};
 
 /// Reads a slice; none if it says nothing to us: it is another proxy's, of host names, or of no
 /// Service.
-pub(in crate::input) fn slice(
+pub(super) fn slice(
     object: &discovery::EndpointSlice,
     namespace: &str,
     findings: &mut Findings,

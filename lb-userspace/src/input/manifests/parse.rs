@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::document::{self, Document};
 use super::kinds::{Meaning, meaning};
-use crate::input::declared::{Key, Kind, Object, Origin, Placed};
+use crate::input::declared::{Key, Kind, Origin, Placed};
 use crate::input::findings::{Finding, Findings};
-use crate::input::kubernetes;
+use crate::input::kubernetes::{self, Written};
 use crate::input::lines::Lines;
 use crate::model::{self, ObjectName, Place, Problem};
 
@@ -147,7 +147,7 @@ impl Parser {
             name: ObjectName::new(namespace, name),
         };
         let mut findings = Findings::default();
-        let object = declare(&key, value, &mut findings);
+        let object = kubernetes::declare(&key, ByHand(value), &mut findings);
         let mut origin = Origin {
             file: Arc::clone(&self.file),
             lines: Arc::new(lines),
@@ -155,7 +155,7 @@ impl Parser {
         let found = findings.refusals.iter().chain(&findings.remarks);
         self.reading
             .problems
-            .extend(found.map(|finding| key.problem(finding, &origin)));
+            .extend(found.map(|finding| key.problem(finding, Some(&origin))));
         if !findings.refusals.is_empty() {
             self.reading.refused.insert(key);
         } else if let Some(object) = object {
@@ -186,24 +186,13 @@ impl Parser {
     }
 }
 
-/// Reads an object of a known kind; none if it says nothing to us or is refused.
-fn declare(key: &Key, value: Value, findings: &mut Findings) -> Option<Object> {
-    use kubernetes as k;
-    let namespace = &key.name.namespace;
-    Some(match key.kind {
-        Kind::Service => Object::Service(k::service(&typed(value, findings)?, findings).into()),
-        Kind::EndpointSlice => {
-            Object::Slice(k::slice(&typed(value, findings)?, namespace, findings)?.into())
-        }
-        Kind::Endpoints => {
-            Object::Endpoints(k::endpoints(&typed(value, findings)?, findings).into())
-        }
-        Kind::Pod => Object::Pod(k::pod(&typed(value, findings)?, findings).into()),
-        Kind::Node => Object::Node(k::node(&typed(value, findings)?, findings)),
-        Kind::ServiceCidr => {
-            Object::ServiceCidr(k::service_cidr(&typed(value, findings)?, findings))
-        }
-    })
+/// An object as somebody wrote it: what the API would silently ignore is a slip of the pen here.
+struct ByHand(Value);
+
+impl Written for ByHand {
+    fn typed<T: DeserializeOwned>(self, findings: &mut Findings) -> Option<T> {
+        typed(self.0, findings)
+    }
 }
 
 /// Reads an object as Kubernetes defines it.

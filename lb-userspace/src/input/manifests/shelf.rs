@@ -177,5 +177,5 @@ fn repeated(key: &Key, placed: &Placed, counts: &Path) -> Problem {
         format!("in {}", counts.display())
     };
     let why = format!("it is written {elsewhere} too, and that counts; remove one");
-    key.problem(&Finding::new("", why), &placed.origin)
+    key.problem(&Finding::new("", why), Some(&placed.origin))
 }

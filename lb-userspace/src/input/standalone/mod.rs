@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use self::claims::Asked;
 use self::ledger::{Ledger, Ranges};
 use self::objects::Objects;
+pub(super) use self::resolve::unmapped;
 use self::resolve::{Resolved, resolve};
 use super::declared::{Key, Kind, Placed, Service};
 use super::findings::Finding;
@@ -156,7 +157,7 @@ impl Standalone {
                 name: name.clone(),
             };
             let findings = resolved.findings.iter();
-            let problems = findings.map(|finding| key.problem(finding, origin));
+            let problems = findings.map(|finding| key.problem(finding, Some(origin)));
             self.problems.insert(name.clone(), problems.collect());
         }
         derived

@@ -23,7 +23,7 @@ pub(super) struct Resolved {
 }
 
 /// Why a Service has no entry in any map, if that is so.
-pub(super) fn unmapped(service: &Service) -> Option<UnmappedReason> {
+pub(in crate::input) fn unmapped(service: &Service) -> Option<UnmappedReason> {
     match (&service.other_proxy, &service.model.kind) {
         (Some(name), _) => Some(UnmappedReason::OtherProxy(name.clone())),
         (None, ServiceKind::Headless) => Some(UnmappedReason::Headless),

@@ -1,0 +1,119 @@
+//! How are Services read from a cluster's API server and followed as they change? Objects become the
+//! model's as they are decoded; of what is known the names and versions are kept, no objects.
+//!
+//! One task for each kind follows the API; one task gathers what they hear, so that whatever comes
+//! while the daemon is busy is told at once.
+
+mod connect;
+mod ended;
+mod follow;
+mod line;
+mod read;
+mod resource;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub use connect::{Error, is_in_cluster};
+
+use self::follow::{Follower, News, Patience};
+use self::resource::resources;
+use self::source::Source;
+use super::Update;
+use super::declared::Kind;
+use crate::settings::Settings;
+
+/// News that may wait for the task that gathers them.
+const WAITING_NEWS: usize = 256;
+/// So much may be gathered before it has to be told; then those who follow have to wait.
+const MOST_GATHERED: usize = 4_096;
+
+/// Which API server, and who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `--kubeconfig`; empty = the service account of the pod that this runs in.
+    pub kubeconfig: Vec<PathBuf>,
+    /// `--api-server`: where to reach it, instead of what the kubeconfig or the pod's environment
+    /// says.
+    pub api_server: Option<http::Uri>,
+    /// Name of this node.
+    pub node_name: String,
+    /// `--service-cidr`: prefixes of ClusterIPs besides those of ServiceCIDR objects.
+    pub service_cidrs: Vec<IpNet>,
+}
+
+impl Options {
+    /// What the settings say.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            kubeconfig: settings.kubeconfig.clone(),
+            api_server: settings.api_server.clone(),
+            node_name: settings.node_name(),
+            service_cidrs: settings.service_cidr.clone(),
+        }
+    }
+}
+
+/// Keeps the cluster followed; dropped, no further updates come.
+#[derive(Debug)]
+pub struct Following {
+    _tasks: JoinSet<()>,
+}
+
+/// Follows the cluster: the first update with changes holds everything. That the API server does not
+/// answer is no error but a problem in an update; what it said last stays.
+///
+/// # Errors
+/// It is not known which API server to ask, or how.
+pub async fn start(options: Options, updates: mpsc::Sender<Update>) -> Result<Following, Error> {
+    let (client, server) = connect::connect(&options).await?;
+    let (sender, news) = mpsc::channel(WAITING_NEWS);
+    let mut tasks = JoinSet::new();
+    for resource in resources(&options.node_name) {
+        let follower = Follower::new(
+            client.clone(),
+            resource,
+            Patience::default(),
+            sender.clone(),
+        );
+        tasks.spawn(follower.run());
+    }
+    tasks.spawn(gather(Source::new(options, server), news, updates));
+    Ok(Following { _tasks: tasks })
+}
+
+/// Takes news in and tells what they amount to, as soon as somebody has time to listen.
+async fn gather(
+    mut source: Source,
+    mut news: mpsc::Receiver<(Kind, News)>,
+    updates: mpsc::Sender<Update>,
+) {
+    let mut gathered = 0;
+    loop {
+        let heard = tokio::select! {
+            biased;
+            heard = news.recv(), if gathered < MOST_GATHERED => heard,
+            permit = updates.reserve(), if source.has_news() => {
+                let Ok(permit) = permit else { return };
+                permit.send(source.tell());
+                gathered = 0;
+                continue;
+            }
+            // Much was heard that amounts to nothing.
+            else => {
+                gathered = 0;
+                continue;
+            }
+        };
+        let Some((kind, heard)) = heard else { return };
+        source.hear(kind, heard);
+        gathered += 1;
+    }
+}
