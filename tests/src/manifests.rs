@@ -116,6 +116,16 @@ impl Service {
         self
     }
 
+    /// With one more port, over SCTP.
+    #[must_use]
+    pub fn sctp_port(mut self, port: u16, target_port: u16) -> Self {
+        let name = format!("sctp-{port}");
+        let entry =
+            json!({"name": name, "protocol": "SCTP", "port": port, "targetPort": target_port});
+        self.ports().push(entry);
+        self
+    }
+
     /// As type NodePort, with this port for all that it has.
     #[must_use]
     pub fn node_port(mut self, node_port: u16) -> Self {

@@ -24,3 +24,17 @@ pub fn feature(name: &str, missing: Option<&str>) -> bool {
     println!("SKIP {name}: {why}");
     false
 }
+
+/// Whether the test may go on: what the kernel here lacks, those of `cargo xtask vm` have, and there
+/// the test must run.
+///
+/// # Panics
+/// If the feature is missing in such a machine.
+#[must_use]
+pub fn feature_of_machines(name: &str, missing: Option<&str>) -> bool {
+    let Some(why) = missing else { return true };
+    let in_machine = std::env::var_os("LB_MACHINE").is_some();
+    assert!(!in_machine, "{name}: {why}, but a machine's kernel has it");
+    println!("SKIP {name}: {why}; `cargo xtask vm` runs it");
+    false
+}

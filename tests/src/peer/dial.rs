@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::HOST_NAME;
-use crate::topology::Place;
+use crate::topology::{Family, Place};
 
 /// No answer here takes longer unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,6 +22,8 @@ pub enum Transport {
     Udp,
     /// A datagram from a socket that is not connected.
     UdpUnconnected,
+    /// An SCTP association of one address on each side.
+    Sctp,
 }
 
 impl fmt::Display for Transport {
@@ -30,6 +32,7 @@ impl fmt::Display for Transport {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
             Self::UdpUnconnected => "UDP, unconnected",
+            Self::Sctp => "SCTP",
         })
     }
 }
@@ -156,7 +159,7 @@ impl Dial {
         let start = Instant::now();
         let socket = self.socket(place)?;
         let (text, own) = match self.transport {
-            Transport::Tcp => self.over_connection(socket, start)?,
+            Transport::Tcp | Transport::Sctp => self.over_connection(socket, start)?,
             Transport::Udp | Transport::UdpUnconnected => self.over_datagrams(place, socket)?,
         };
         let (by, seen) = read_answer(&text).ok_or(Failure::Garbled(text))?;
@@ -180,14 +183,18 @@ impl Dial {
     }
 
     fn socket(&self, place: &Place) -> Result<Socket, Failure> {
-        let kind = match self.transport {
-            Transport::Tcp => Type::STREAM,
-            Transport::Udp | Transport::UdpUnconnected => Type::DGRAM,
+        let (kind, protocol) = match self.transport {
+            Transport::Tcp => (Type::STREAM, None),
+            Transport::Udp | Transport::UdpUnconnected => (Type::DGRAM, None),
+            Transport::Sctp => (Type::STREAM, Some(Protocol::SCTP)),
         };
         let socket = place
-            .socket(Domain::for_address(self.to), kind, None)
+            .socket(Domain::for_address(self.to), kind, protocol)
             .map_err(|error| Failure::Other(format!("{error:#}")))?;
-        if let Some(source) = self.source {
+        // An SCTP socket that is not bound would offer every address of the place.
+        let own = SocketAddr::new(place.address(Family::of(self.to.ip())), 0);
+        let own = (self.transport == Transport::Sctp).then_some(own);
+        if let Some(source) = self.source.or(own) {
             socket.set_reuse_address(true)?;
             socket.bind(&source.into())?;
         }

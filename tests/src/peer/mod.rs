@@ -14,7 +14,7 @@ pub use bulk::transfer;
 pub use dial::{Answer, Dial, Failure, Transport};
 pub use load::{Load, LoadReport};
 pub use ping::ping;
-pub use server::Server;
+pub use server::{Server, has_sctp};
 pub use stream::{Stream, StreamReport};
 pub use trace::{Hop, hop};
 

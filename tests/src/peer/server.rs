@@ -1,5 +1,6 @@
 //! What stands behind a Service in the tests? A server that answers with its name and with the
-//! client's address as it sees it, over TCP (as HTTP/1.0, so that curl understands it) and UDP.
+//! client's address as it sees it, over TCP (as HTTP/1.0, so that curl understands it) and UDP, and
+//! over SCTP where the kernel has it.
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -9,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use socket2::{Domain, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{ECHO, HOST_NAME};
 use crate::topology::{Family, Place};
@@ -40,7 +41,8 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves TCP and UDP on a port of the place's addresses of both families, under this name.
+    /// Serves TCP, UDP and, where there is any, SCTP on a port of the place's addresses of both
+    /// families, under this name.
     ///
     /// # Errors
     /// The port is taken.
@@ -55,9 +57,16 @@ impl Server {
         let listener = listen(place, port).with_context(|| format!("{place}: TCP port {port}"))?;
         let held = Arc::clone(&shared);
         threads.push(thread::spawn(move || held.accept(&listener)));
-        // A socket for each address: a reply leaves from the address that was asked.
+        // A socket for each address: a reply leaves from the address that was asked, and an
+        // association has no other.
         for family in Family::ALL {
             let address = SocketAddr::new(place.address(family), port);
+            let listener =
+                associations(place, address).with_context(|| format!("{place}: SCTP {address}"))?;
+            if let Some(listener) = listener {
+                let held = Arc::clone(&shared);
+                threads.push(thread::spawn(move || held.accept(&listener)));
+            }
             let socket =
                 datagrams(place, address).with_context(|| format!("{place}: UDP {address}"))?;
             let held = Arc::clone(&shared);
@@ -130,6 +139,25 @@ fn listen(place: &Place, port: u16) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// None on a kernel without SCTP.
+fn associations(place: &Place, address: SocketAddr) -> Result<Option<TcpListener>> {
+    if !has_sctp() {
+        return Ok(None);
+    }
+    let (domain, protocol) = (Domain::for_address(address), Some(Protocol::SCTP));
+    let socket = place.socket(domain, Type::STREAM, protocol)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Some(socket.into()))
+}
+
+/// Whether the kernel has SCTP, built in or as a module that is loaded.
+#[must_use]
+pub fn has_sctp() -> bool {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::SCTP)).is_ok()
+}
+
 fn datagrams(place: &Place, address: SocketAddr) -> Result<UdpSocket> {
     let socket = place.socket(Domain::for_address(address), Type::DGRAM, None)?;
     socket.bind(&address.into())?;
@@ -179,7 +207,8 @@ impl Shared {
 
     fn answer(&self, mut stream: &TcpStream, client: SocketAddr) -> io::Result<()> {
         stream.set_nonblocking(false)?;
-        stream.set_nodelay(true)?;
+        // SCTP has its own option for it.
+        let _tcp_alone = stream.set_nodelay(true);
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut reader = BufReader::new(stream);
         let mut line = String::new();

@@ -7,5 +7,6 @@ mod life;
 mod matrix;
 mod others;
 mod path_mtu;
+mod sctp;
 mod udp;
 mod unreachable;
