@@ -282,7 +282,6 @@ Dropped: neither TCP, UDP nor SCTP (a ping, say) to a ClusterIP, which exists on
 
 hint: a ping of a VIP gets no answer, that is normal: it exists only with its ports, on no interface; try one of them instead, as with `curl` (`--answer-ping` would answer)
 
-
 (by the manifests; --live asks the maps in the kernel)
 "
     );
