@@ -6,7 +6,7 @@
 
 use lb_common::{
     decide::TCP,
-    drops::DropReason,
+    drops::{DropReason, Hook},
     flow::{mirror, mirror_key},
     layout::{FLOW_DIRECT, FLOW_RENUMBERED, FLOW_REPLY, Flow, FlowKey},
     tcp,
@@ -50,6 +50,11 @@ pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
     let Some(rival) = rival(key) else {
         return Ok(None);
     };
+    if rival.hook == Hook::Xdp as u8 && P::HOOK != Hook::Xdp {
+        // The flow's own packet, which XDP translated and passed on. What is really direct XDP saw
+        // before, too.
+        return Ok(None);
+    }
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
     let now = now();
     scratch.flow = Flow {

@@ -11,9 +11,9 @@ use lb_common::{
     drops::{self, DropReason, Hook},
     layout::{
         Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FrontendInfo, FrontendKey,
-        FrontendRef, Link, RangeKey, Reservation, ServiceName, SocketFlow, SocketKey,
+        FrontendRef, Link, Prefix, RangeKey, Reservation, ServiceName, SocketFlow, SocketKey,
     },
-    limits,
+    limits::{self, PREFIXES},
 };
 
 /// The longest-prefix key's data: [`RangeKey`] without its length.
@@ -186,6 +186,21 @@ pub(crate) trait Maps: Family {
     fn snat_address(config: &Config, link: Option<&Link>) -> Self;
 }
 
+/// Whether one of the prefixes contains the address. Written out: LLVM begins a loop in its middle,
+/// which kernel 5.10 refuses.
+#[inline(always)]
+fn any_contains<A: Family>(prefixes: &[Prefix<A>; PREFIXES], address: &A) -> bool {
+    let [a, b, c, d, e, f, g, h] = prefixes;
+    a.contains(address)
+        || b.contains(address)
+        || c.contains(address)
+        || d.contains(address)
+        || e.contains(address)
+        || f.contains(address)
+        || g.contains(address)
+        || h.contains(address)
+}
+
 macro_rules! family {
     ($family:ident, $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
      $affinities:ident $backends:ident $reservations:ident $sockets:ident
@@ -244,14 +259,11 @@ macro_rules! family {
             }
             #[inline(always)]
             fn is_pod(config: &Config, address: &Self) -> bool {
-                config.$pods.iter().any(|prefix| prefix.contains(address))
+                any_contains(&config.$pods, address)
             }
             #[inline(always)]
             fn is_service(config: &Config, address: &Self) -> bool {
-                config
-                    .$services
-                    .iter()
-                    .any(|prefix| prefix.contains(address))
+                any_contains(&config.$services, address)
             }
             #[inline(always)]
             fn snat_address(config: &Config, link: Option<&Link>) -> Self {

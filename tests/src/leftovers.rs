@@ -145,10 +145,8 @@ fn unique(name: &str) -> String {
 pub fn pin_dir(name: &str) -> Result<Guard> {
     let is_mounted = || -> Result<bool> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
-        let at = |line: &str| line.split(' ').nth(1) == Some(BPFFS);
-        Ok(mounts
-            .lines()
-            .any(|line| at(line) && line.starts_with("bpf ")))
+        let is_bpffs = |line: &str| line.split(' ').skip(1).take(2).eq([BPFFS, "bpf"]);
+        Ok(mounts.lines().any(is_bpffs))
     };
     if !is_mounted()? {
         let mounted = command::run(Command::new("mount").args(["-t", "bpf", "bpf", BPFFS]));

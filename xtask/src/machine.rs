@@ -65,6 +65,31 @@ pub(crate) const TOOLS: &[Tool] = &[
         purpose: "what a DNS client sees",
     },
     CROSS_COMPILER,
+    Tool {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        purpose: "runs other kernels",
+    },
+    Tool {
+        program: "busybox",
+        package: "busybox-static",
+        purpose: "the shell's programs in these machines",
+    },
+    Tool {
+        program: "cpio",
+        package: "cpio",
+        purpose: "packs the files of these machines",
+    },
+    Tool {
+        program: "xz",
+        package: "xz-utils",
+        purpose: "unpacks their kernels' modules",
+    },
+    Tool {
+        program: "strip",
+        package: "binutils",
+        purpose: "makes test binaries fit into them",
+    },
 ];
 
 /// The facts on which `setup` decides.

@@ -19,6 +19,7 @@ mod sources;
 mod suite;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ enum Command {
     Lint,
     Bench(bench::Arguments),
     Mutate(mutate::Arguments),
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Lint => return Ok(lint::run(root)),
         Command::Bench(arguments) => bench::run(root, &arguments)?,
         Command::Mutate(arguments) => mutate::run(root, &arguments)?,
+        Command::Vm(arguments) => return vm::run(root, &arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! How the stages of a long command are timed and summed up in one table.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
@@ -15,8 +16,10 @@ pub(crate) struct Outcome {
     pub(crate) passed: u64,
     /// Checks or tests that failed.
     pub(crate) failed: u64,
-    /// Tests that the source itself leaves out (`#[ignore]`).
+    /// Tests that the source itself leaves out (`#[ignore]`), and those about what this kernel does not have.
     pub(crate) ignored: u64,
+    /// What this kernel is too old for, and figures that tests want to be seen.
+    pub(crate) notes: BTreeSet<String>,
     /// Tests that could not run here, each with its reason.
     pub(crate) skipped: Vec<String>,
 }
@@ -47,8 +50,12 @@ impl Report {
             eprintln!("{name}: {error:#}");
             Outcome::of_check(false)
         });
-        self.stages
-            .push((name.to_owned(), outcome, start.elapsed()));
+        self.add(name.to_owned(), outcome, start.elapsed());
+    }
+
+    /// Adds a stage that ran elsewhere.
+    pub(crate) fn add(&mut self, name: String, outcome: Outcome, elapsed: Duration) {
+        self.stages.push((name, outcome, elapsed));
     }
 
     /// Runs a stage that is one check.
@@ -126,6 +133,7 @@ impl Report {
                 failed,
                 ignored,
                 skipped,
+                ..
             } = outcome;
             let (skipped, seconds) = (skipped.len(), elapsed.as_secs_f32());
             writeln!(table, "{name:width$}  {passed:>6}  {failed:>6}  {skipped:>7}  {ignored:>7}  {seconds:>6.1} s")
@@ -133,6 +141,11 @@ impl Report {
         }
         for reason in self.skipped() {
             writeln!(table, "  {reason}").expect("a String takes every write");
+        }
+        for (name, outcome, _) in &self.stages {
+            for note in &outcome.notes {
+                writeln!(table, "  {name}: {note}").expect("a String takes every write");
+            }
         }
         table
     }

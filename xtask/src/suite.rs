@@ -12,6 +12,9 @@ use crate::{process, report::Outcome};
 /// The beginning of the line by which a test says that it could not run here.
 const SKIP: &str = "SKIP";
 
+/// The beginning of the line by which a test says that this kernel is too old for what it is about.
+const ABSENT: &str = "ABSENT";
+
 /// Whether a person wants to read along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Echo {
@@ -20,6 +23,12 @@ pub(crate) enum Echo {
     /// The counts will do.
     Nothing,
 }
+
+/// How such a line ends where `cargo xtask vm` has what the test needs, and runs it.
+const ELSEWHERE: &str = "`cargo xtask vm` runs it";
+
+/// The beginning of the line by which a test says what belongs into the summary.
+const NOTE: &str = "NOTE";
 
 /// Runs a `cargo test` command to its end and counts; the output of passing tests is read for their reasons to skip.
 pub(crate) fn run(command: &mut Command, echo: Echo) -> Result<Outcome> {
@@ -42,7 +51,7 @@ pub(crate) fn run(command: &mut Command, echo: Echo) -> Result<Outcome> {
     let status = child
         .wait()
         .with_context(|| format!("cannot wait for `{}`", process::show(command)))?;
-    let mut outcome = suite.outcome;
+    let mut outcome = suite.finish();
     if !status.success() && outcome.failed == 0 {
         if echo == Echo::Lines {
             eprintln!("`{}` failed: {status}", process::show(command));
@@ -63,7 +72,7 @@ enum Part {
 
 /// Reads the output of any number of test binaries, one after the other.
 #[derive(Default)]
-struct Suite {
+pub(crate) struct Suite {
     outcome: Outcome,
     part: Part,
     /// The test whose output follows; empty once it has said that it skips.
@@ -74,7 +83,7 @@ struct Suite {
 
 impl Suite {
     /// Takes one line; says whether a person wants to see it.
-    fn read(&mut self, line: &str) -> bool {
+    pub(crate) fn read(&mut self, line: &str) -> bool {
         if line == "successes:" {
             self.part = Part::Successes;
         } else if line == "failures:" {
@@ -86,12 +95,35 @@ impl Suite {
             .and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
             test.clone_into(&mut self.test);
-        } else if self.part == Part::Successes && line.starts_with(SKIP) && !self.test.is_empty() {
+        } else if self.part == Part::Successes && !self.test.is_empty() {
+            self.read_reason(line);
+        }
+        self.part != Part::Successes
+    }
+
+    /// What all of them said.
+    pub(crate) fn finish(self) -> Outcome {
+        self.outcome
+    }
+
+    /// Takes a line of what a test printed that did not fail.
+    fn read_reason(&mut self, line: &str) {
+        if line.starts_with(SKIP) && line.ends_with(ELSEWHERE) {
+            self.test.clear();
+            self.outcome.ignored += 1;
+            self.skips += 1;
+        } else if line.starts_with(SKIP) {
             let test = std::mem::take(&mut self.test);
             self.outcome.skipped.push(format!("{line} ({test})"));
             self.skips += 1;
+        } else if let Some(feature) = line.strip_prefix(ABSENT) {
+            self.test.clear();
+            self.outcome.notes.insert(feature.trim().to_owned());
+            self.outcome.ignored += 1;
+            self.skips += 1;
+        } else if let Some(note) = line.strip_prefix(NOTE) {
+            self.outcome.notes.insert(note.trim().to_owned());
         }
-        self.part != Part::Successes
     }
 
     fn finish_binary(&mut self, counts: &str) {

@@ -1,0 +1,57 @@
+//! Which tests run in a machine? Those whose outcome may depend on the kernel; the rest of the suite says nothing new
+//! there, and takes its time under emulation.
+
+/// A test binary of `lb-tests`, and which of its tests.
+struct Tests {
+    target: &'static str,
+    /// Parts of names; empty = all.
+    parts: &'static [&'static str],
+    /// How many at a time.
+    threads: u8,
+}
+
+const TESTS: &[Tests] = &[
+    // What the programs do with single packets, all hooks.
+    Tests {
+        target: "datapath",
+        parts: &[],
+        threads: 1,
+    },
+    // What needs modules that not every host has.
+    Tests {
+        target: "topology",
+        parts: &["sctp::"],
+        threads: 1,
+    },
+    // What the maps take and give back.
+    Tests {
+        target: "loader",
+        parts: &["tables::"],
+        threads: 1,
+    },
+];
+
+/// The names of the test binaries.
+pub(super) fn targets() -> Vec<&'static str> {
+    TESTS.iter().map(|tests| tests.target).collect()
+}
+
+/// The part of a machine's first program that runs them, and counts in `$failed` the binaries that failed.
+pub(super) fn script(only: &[String]) -> String {
+    let mut script = String::new();
+    for tests in TESTS {
+        let parts: Vec<&str> = if only.is_empty() {
+            tests.parts.to_vec()
+        } else {
+            only.iter().map(String::as_str).collect()
+        };
+        let line = format!(
+            "./{} --show-output --test-threads={} {} || failed=$((failed + 1))\n",
+            tests.target,
+            tests.threads,
+            parts.join(" ")
+        );
+        script.push_str(&line);
+    }
+    script
+}
