@@ -5,20 +5,23 @@
 //! as others are, which are translated into themselves (but for the port, if they came later).
 
 use lb_common::{
-    decide::TCP,
+    decide::{Arrival, TCP},
     drops::{DropReason, Hook},
     flow::{mirror, mirror_key},
-    layout::{FLOW_DIRECT, FLOW_RENUMBERED, FLOW_REPLY, Flow, FlowKey},
+    layout::{FLOW_DIRECT, FLOW_RENUMBERED, FLOW_REPLY, Flow, FlowKey, LINK_XDP},
     tcp,
 };
 
 use crate::{
     live::now,
-    maps::{Maps, Scratch},
+    maps::{self, Maps, Scratch},
     packet::Packet,
     parse::{Headers, Wire},
     room, track,
 };
+
+/// From link to link a packet takes microseconds: two jiffies, in case one ends meanwhile.
+const JUST_NOW: u32 = 2;
 
 /// Whether the backend's reply would be taken for that of another flow that still lives: the same
 /// client port through another frontend, or directly. One that is over goes.
@@ -44,15 +47,14 @@ pub(crate) fn is_taken<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> b
 pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
     packet: &P,
     headers: &Headers<A>,
+    arrival: Arrival,
     draw: u32,
 ) -> Result<Option<&'static Flow<A>>, DropReason> {
     let key = &headers.flow;
     let Some(rival) = rival(key) else {
         return Ok(None);
     };
-    if rival.hook == Hook::Xdp as u8 && P::HOOK != Hook::Xdp {
-        // The flow's own packet, which XDP translated and passed on. What is really direct XDP saw
-        // before, too.
+    if is_second_time(packet, headers, arrival, rival) {
         return Ok(None);
     }
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
@@ -81,6 +83,31 @@ fn rival<A: Maps>(key: &FlowKey<A>) -> Option<&'static Flow<A>> {
     let is_rival =
         reply.flags & (FLOW_REPLY | FLOW_DIRECT) == FLOW_REPLY && !track::ended(&reply_key, reply);
     is_rival.then_some(reply)
+}
+
+/// Whether the packet is no rival but of the flow itself, and was translated before it came here: by
+/// XDP, or at a link below this one (a port of a bond or bridge).
+///
+/// Nothing is below a pod's link. XDP has met the rivals itself where it runs. Elsewhere the flow has
+/// seen its packet just now; a SYN after the handshake is none that it translated.
+#[inline(never)]
+fn is_second_time<A: Maps, P: Packet>(
+    packet: &P,
+    headers: &Headers<A>,
+    arrival: Arrival,
+    reply: &Flow<A>,
+) -> bool {
+    if arrival == Arrival::PodLink || P::HOOK == Hook::Xdp {
+        return false;
+    }
+    if maps::link(packet.link()).is_some_and(|link| link.flags & LINK_XDP != 0) {
+        return true;
+    }
+    let Some(forward) = track::find(&mirror_key(&turned(&headers.flow), reply)) else {
+        return false;
+    };
+    let is_new = tcp::begins(headers.tcp_flags) && forward.state & tcp::ACK != 0;
+    !is_new && now().wrapping_sub(forward.last_seen) <= JUST_NOW
 }
 
 /// Whether a reply belongs to a direct connection that was there before the flow whose ports it has:

@@ -173,7 +173,7 @@ fn begin<A: Wire + Maps, P: Packet>(
     };
     let begun = match decide(&live, &request, by_flow) {
         Decision::Pass if begins && headers.flow.source_port != 0 => {
-            match apart::begin_direct(packet, headers, draw) {
+            match apart::begin_direct(packet, headers, arrival, draw) {
                 Ok(None) => return Verdict::Pass,
                 Ok(Some(flow)) => Ok((flow, None)),
                 Err(reason) => Err(reason),
