@@ -13,6 +13,7 @@ pub mod demo;
 pub mod dig;
 pub mod foreign;
 pub mod golden;
+pub mod http;
 pub mod install;
 pub mod lb;
 pub mod leftovers;

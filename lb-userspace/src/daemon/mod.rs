@@ -11,6 +11,7 @@ mod names;
 pub(crate) mod node;
 mod ports;
 mod reporter;
+mod served;
 mod stop;
 mod sweep;
 
@@ -26,6 +27,7 @@ pub use error::DaemonError;
 use crate::dataplane::kernel::KernelTables;
 use crate::input::{self, Update};
 use crate::loader::{Clock, Datapath, Options};
+use crate::metrics::Standing;
 use crate::model::{Change, Problem};
 use crate::object;
 use crate::plan::{CompleteList, ConfigBase};
@@ -35,6 +37,7 @@ use crate::state::{self, Lock, State, StateError};
 use links::{Heard, Links};
 use names::Names;
 use reporter::Reporter;
+use served::Served;
 use stop::Stop;
 use sweep::{Sweep, Timeouts};
 
@@ -81,6 +84,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
             },
             heard = links.next() => daemon.links_changed(&heard?, &links),
             () = names.changed() => daemon.reporter.touch(),
+            () = daemon.served.changed() => daemon.reporter.touch(),
             () = daemon.due() => daemon.tick(&links),
             _ = sweep.tick() => daemon.sweep(),
             signal = stop.wait() => {
@@ -109,6 +113,7 @@ struct Daemon<'s> {
     sweep4: Sweep<Ip4>,
     sweep6: Sweep<Ip6>,
     reporter: Reporter,
+    served: Served,
     started: Instant,
 }
 
@@ -136,6 +141,7 @@ impl<'s> Daemon<'s> {
             sweep4: Sweep::default(),
             sweep6: Sweep::default(),
             reporter: Reporter::new(settings, before),
+            served: Served::start(settings)?,
             started,
         })
     }
@@ -157,12 +163,7 @@ impl<'s> Daemon<'s> {
         changes.insert(0, self.node_change(links));
         self.configure(links);
         let touched = names.touched(self.reconciler.planner().world(), &changes);
-        let now = self.now();
-        if became_complete {
-            self.reconciler.complete(CompleteList(changes), now);
-        } else {
-            self.reconciler.apply(changes, now);
-        }
+        self.write(changes, became_complete);
         if !self.heard {
             self.heard = true;
             self.attach(links);
@@ -182,13 +183,26 @@ impl<'s> Daemon<'s> {
         }
         self.configure(links);
         let change = self.node_change(links);
-        let now = self.now();
-        self.reconciler.apply(vec![change], now);
+        self.write(vec![change], false);
         if self.heard {
             self.attach(links);
         }
         self.end_stale();
         self.reporter.touch();
+    }
+
+    /// Has the maps follow the changes, and then whoever answers for them.
+    fn write(&mut self, changes: Vec<Change>, everything: bool) {
+        let world = self.reconciler.planner().world();
+        let touched = self.served.arrived(world, &changes);
+        let (now, started) = (self.now(), Instant::now());
+        if everything {
+            self.reconciler.complete(CompleteList(changes), now);
+        } else {
+            self.reconciler.apply(changes, now);
+        }
+        let world = self.reconciler.planner().world();
+        self.served.wrote(world, &touched, started.elapsed(), &[]);
     }
 
     fn node_change(&self, links: &Links) -> Change {
@@ -275,13 +289,25 @@ impl<'s> Daemon<'s> {
         }
     }
 
-    /// Writes the state file if something is new and it was not just written.
+    /// Says how it is; writes the state file if something is new and it was not just written.
     fn report(&mut self, names: &Names) {
-        let mut problems = self.said.problems.clone();
+        let planner = self.reconciler.planner();
+        let writes = self.reconciler.writes();
+        let standing = Standing {
+            tables: planner.tables(),
+            services: planner.world().services().len(),
+            is_behind: self.reconciler.is_behind(),
+            is_ready: self.complete,
+            writes: [writes.done, writes.failed],
+        };
+        self.served.beat(&standing, self.said.node.leaving);
         if self.reporter.is_due() {
+            let mut problems = self.said.problems.clone();
             problems.extend(self.reconciler.problems());
             problems.extend(self.attach_problems.iter().cloned());
             problems.extend(names.problems());
+            problems.extend(self.served.problems(&self.settings.node_name()));
+            self.served.has_problems(&problems);
             self.reporter.write(problems, &self.said);
         }
     }

@@ -109,6 +109,9 @@ pub struct NodeObject {
     pub pod_cidrs: Vec<IpNet>,
     /// `status.addresses` of the types InternalIP and ExternalIP, in their order.
     pub addresses: Vec<IpAddr>,
+    /// The node is going to be deleted: it has a `metadata.deletionTimestamp`, or the taint with
+    /// which the cluster autoscaler announces that.
+    pub leaving: bool,
 }
 
 /// A Service that has no entry in any map.

@@ -82,7 +82,8 @@ impl World {
     }
 
     /// All Services, by name.
-    pub fn services(&self) -> impl Iterator<Item = (&ObjectName, &Service)> {
+    #[must_use]
+    pub fn services(&self) -> impl ExactSizeIterator<Item = (&ObjectName, &Service)> {
         self.services.iter()
     }
 

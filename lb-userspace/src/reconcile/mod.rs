@@ -24,6 +24,16 @@ pub struct Reconciler<D> {
     dataplane: D,
     /// Set as long as the dataplane may hold something else than planned.
     repair: Option<Repair>,
+    writes: Writes,
+}
+
+/// Writes since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Those that were done.
+    pub done: u64,
+    /// Those that the dataplane refused.
+    pub failed: u64,
 }
 
 /// What is amiss, and when it is mended.
@@ -51,6 +61,7 @@ impl<D: Dataplane> Reconciler<D> {
             planner,
             dataplane,
             repair: None,
+            writes: Writes::default(),
         })
     }
 
@@ -116,7 +127,12 @@ impl<D: Dataplane> Reconciler<D> {
             delta.parts.iter_mut().for_each(|part| part.retire.clear());
         }
         let tries = self.repair.take().map_or(0, |repair| repair.tries);
-        let failures = write(&mut self.dataplane, &delta, &BTreeSet::new());
+        let failures = write(
+            &mut self.dataplane,
+            &delta,
+            &BTreeSet::new(),
+            &mut self.writes,
+        );
         if !failures.is_empty() {
             self.repair = Some(Repair {
                 tries,
@@ -138,6 +154,19 @@ impl<D: Dataplane> Reconciler<D> {
         let mut problems = self.planner.problems();
         problems.extend(failures.map(|(owner, error)| self.problem(owner, error)));
         problems
+    }
+
+    /// Whether something that was planned could not be written yet.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        let mut repairs = self.repair.iter();
+        repairs.any(|repair| !repair.failures.is_empty())
+    }
+
+    /// How much was written since the start.
+    #[must_use]
+    pub const fn writes(&self) -> Writes {
+        self.writes
     }
 
     /// Which backends stopped serving since the last time this was asked.
@@ -165,7 +194,7 @@ impl<D: Dataplane> Reconciler<D> {
     fn write(&mut self, delta: &TableDelta, now_millis: u64) {
         let behind = self.repair.iter().flat_map(|repair| repair.failures.keys());
         let behind = behind.cloned().collect();
-        let failures = write(&mut self.dataplane, delta, &behind);
+        let failures = write(&mut self.dataplane, delta, &behind, &mut self.writes);
         if failures.is_empty() {
             // Whoever has failed before still waits for the audit, and so does what it left.
             let touched = delta.parts.iter().map(|part| &part.owner);
@@ -223,13 +252,20 @@ fn write(
     dataplane: &mut impl Dataplane,
     delta: &TableDelta,
     behind: &BTreeSet<Owner>,
+    writes: &mut Writes,
 ) -> BTreeMap<Owner, DataplaneError> {
     let mut failures = BTreeMap::new();
     for (part, ops) in delta.phases() {
         if behind.contains(&part.owner) || failures.contains_key(&part.owner) {
             continue;
         }
-        if let Err(error) = ops.iter().try_for_each(|op| dataplane.apply(op)) {
+        let mut apply = |op| {
+            dataplane.apply(op)?;
+            writes.done += 1;
+            Ok(())
+        };
+        if let Err(error) = ops.iter().try_for_each(&mut apply) {
+            writes.failed += 1;
             failures.insert(part.owner.clone(), error);
         }
     }

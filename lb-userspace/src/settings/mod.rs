@@ -20,7 +20,7 @@ pub use file::API_VERSION;
 pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
 pub use timeouts::{TIMEOUTS, Timeout, TimeoutKind};
 pub use values::{
-    LinkPattern, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
+    LinkPattern, Listen, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
     default_node_name,
 };
 
@@ -230,6 +230,26 @@ pub struct Settings {
         value_parser = values::dns_address
     )]
     pub dns_upstream: Vec<SocketAddr>,
+
+    /// Address to answer /healthz, /livez and /readyz on, or `off`
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS[:PORT]",
+        default_value = "0.0.0.0:10256",
+        value_parser = values::healthz_address
+    )]
+    pub healthz_bind_address: Listen,
+
+    /// Address to answer /metrics on, or `off`
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS[:PORT]",
+        default_value = "127.0.0.1:10249",
+        value_parser = values::metrics_address
+    )]
+    pub metrics_bind_address: Listen,
 
     /// Where to attach programs: tc, xdp, socket
     #[arg(

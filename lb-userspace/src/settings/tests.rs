@@ -132,6 +132,16 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "192.0.2.53:5353",
         "dnsUpstream: 192.0.2.53:5353",
     ),
+    (
+        &["--healthz-bind-address=[::]:7"],
+        "[::]:7",
+        "healthzBindAddress: \"[::]:7\"",
+    ),
+    (
+        &["--metrics-bind-address="],
+        "off",
+        "metricsBindAddress: \"\"",
+    ),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),
     (

@@ -56,6 +56,17 @@ pub type FlowEntry<A> = (FlowKey<A>, Flow<A>);
 /// A port that is taken, by the key of the replies to it.
 pub type ReservationEntry<A> = (FlowKey<A>, Reservation<A>);
 
+/// How full a map is that the programs write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Name of the map.
+    pub map: &'static str,
+    /// Elements that it has.
+    pub elements: u64,
+    /// Elements that it has room for.
+    pub room: u64,
+}
+
 /// The maps of one address family.
 #[derive(Debug)]
 pub struct FamilyMaps<A> {
@@ -206,6 +217,19 @@ impl<A: KernelFamily> FamilyMaps<A> {
         self.sockets.get(key).map_err(failed(A::SOCKETS, "read"))
     }
 
+    /// How full `flows4|6`, `snat4|6` and `affinity4|6` are. The kernel keeps no count of them: all
+    /// elements are walked.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn usage(&self) -> Result<[Usage; 3], DataplaneError> {
+        Ok([
+            usage(&self.flows, A::FLOWS)?,
+            usage(&self.snat, A::SNAT)?,
+            usage(&self.affinity, A::AFFINITY)?,
+        ])
+    }
+
     /// All of map `affinity4|6`.
     ///
     /// # Errors
@@ -213,6 +237,22 @@ impl<A: KernelFamily> FamilyMaps<A> {
     pub fn affinities(&self) -> Result<Vec<(AffinityKey<A>, Affinity)>, DataplaneError> {
         all(&self.affinity, A::AFFINITY)
     }
+}
+
+fn usage<K, V>(map: &Map<K, V>, name: &'static str) -> Result<Usage, DataplaneError>
+where
+    K: bytemuck::Pod,
+    V: bytemuck::Pod,
+{
+    let mut elements = 0;
+    for batch in map.batches() {
+        elements += batch.map_err(failed(name, "read"))?.len() as u64;
+    }
+    Ok(Usage {
+        map: name,
+        elements,
+        room: map.info().max_entries.into(),
+    })
 }
 
 /// Deletes an element of an array: it becomes zero.

@@ -15,7 +15,7 @@ use crate::tables::{Capacities, Full, Op, Row, RowKey, Tables};
 
 use super::{Dataplane, DataplaneError};
 
-pub use family::{FamilyMaps, FlowEntry, KernelFamily, ReservationEntry};
+pub use family::{FamilyMaps, FlowEntry, KernelFamily, ReservationEntry, Usage};
 
 /// The maps under one pin directory. Reading them needs no daemon; several may look at once.
 #[derive(Debug)]

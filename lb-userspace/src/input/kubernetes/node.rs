@@ -7,6 +7,9 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use super::{Findings, ZONE, item};
 use crate::input::NodeObject;
 
+/// Taint of nodes that the cluster autoscaler is about to delete.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Reads a Node.
 pub(super) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
     let labels = object.metadata.labels.as_ref();
@@ -15,6 +18,7 @@ pub(super) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
             .and_then(|labels| labels.get(ZONE))
             .cloned()
             .unwrap_or_default(),
+        leaving: is_leaving(object),
         ..NodeObject::default()
     };
     if let Some(spec) = &object.spec {
@@ -41,6 +45,15 @@ pub(super) fn node(object: &core::Node, findings: &mut Findings) -> NodeObject {
         }
     }
     node
+}
+
+fn is_leaving(object: &core::Node) -> bool {
+    let spec = object.spec.as_ref();
+    let mut taints = spec
+        .and_then(|spec| spec.taints.as_ref())
+        .into_iter()
+        .flatten();
+    object.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == TO_BE_DELETED)
 }
 
 /// Reads a ServiceCIDR.

@@ -1,0 +1,123 @@
+//! What does the daemon answer over HTTP, and who tells it what to say?
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+
+use super::DaemonError;
+use crate::dataplane::Dataplane;
+use crate::dataplane::kernel::KernelTables;
+use crate::health::{Health, NodeAnswers, Ports};
+use crate::http::{AGAIN_AFTER, Answers, Server};
+use crate::metrics::{Metrics, MetricsAnswers, Standing};
+use crate::model::{Change, Object, ObjectName, Problem, World};
+use crate::settings::Settings;
+
+/// Health checks and metrics.
+#[derive(Debug)]
+pub(super) struct Served {
+    health: Health,
+    metrics: Metrics,
+    ports: Ports,
+    /// Servers of the node itself, by the setting that asks for them.
+    servers: Vec<(&'static str, SocketAddr, Server)>,
+    news: Arc<Notify>,
+}
+
+impl Served {
+    /// Answers from now on: a daemon that starts is healthy, but not ready.
+    pub(super) fn start(settings: &Settings) -> Result<Self, DaemonError> {
+        let (health, metrics) = (Health::default(), Metrics::default());
+        let tables = KernelTables::open(&settings.pin_dir)?;
+        metrics.has_room(&tables.capacities());
+        let of_node: Arc<dyn Answers> = Arc::new(NodeAnswers::new(health.clone(), metrics.clone()));
+        let of_metrics: Arc<dyn Answers> = Arc::new(MetricsAnswers::new(&metrics, tables));
+        let news = Arc::new(Notify::new());
+        let wanted = [
+            (
+                "--healthz-bind-address",
+                settings.healthz_bind_address,
+                of_node,
+            ),
+            (
+                "--metrics-bind-address",
+                settings.metrics_bind_address,
+                of_metrics,
+            ),
+        ];
+        let servers = wanted.into_iter().filter_map(|(setting, listen, answers)| {
+            let address = listen.address()?;
+            let server = Server::start(address, answers, Arc::clone(&news));
+            Some((setting, address, server))
+        });
+        Ok(Self {
+            ports: Ports::new(health.clone(), Arc::clone(&news)),
+            servers: servers.collect(),
+            health,
+            metrics,
+            news,
+        })
+    }
+
+    /// Waits until an address is listened on, or no longer.
+    pub(super) async fn changed(&self) {
+        self.news.notified().await;
+    }
+
+    /// These changes came in; returns the Services that they touch, before the world follows them.
+    pub(super) fn arrived(&self, world: &World, changes: &[Change]) -> BTreeSet<ObjectName> {
+        self.metrics.arrived(changes);
+        let touched = changes.iter().map(|change| world.touched_by(change));
+        touched.flatten().collect()
+    }
+
+    /// The changes that touched these Services were written, which took so long; `triggers` are the
+    /// times at which what they follow happened.
+    pub(super) fn wrote(
+        &mut self,
+        world: &World,
+        touched: &BTreeSet<ObjectName>,
+        took: Duration,
+        triggers: &[SystemTime],
+    ) {
+        self.metrics.wrote(took, triggers);
+        self.ports.follow(world, touched);
+    }
+
+    /// The daemon is at work, and everything is so.
+    pub(super) fn beat(&self, standing: &Standing<'_>, leaving: bool) {
+        self.health
+            .beat(standing.is_ready, standing.is_behind, leaving);
+        self.metrics.stands(standing);
+    }
+
+    /// These are all the problems now.
+    pub(super) fn has_problems(&self, problems: &[Problem]) {
+        self.metrics.has_problems(problems);
+    }
+
+    /// The addresses that are not listened on.
+    pub(super) fn problems(&self, node: &str) -> Vec<Problem> {
+        let mut problems = self.ports.problems();
+        for (setting, address, server) in &self.servers {
+            let Err(why) = server.state() else { continue };
+            problems.push(Problem {
+                object: Object {
+                    kind: "Node".to_owned(),
+                    name: ObjectName::new("", node),
+                },
+                field: format!("{setting} {address}"),
+                why: format!(
+                    "nobody answers there: {why}; end what listens there (kube-proxy?), or choose \
+                     another address; it is tried again every {} seconds",
+                    AGAIN_AFTER.as_secs()
+                ),
+                place: None,
+            });
+        }
+        problems
+    }
+}

@@ -1,0 +1,3 @@
+//! What do those see who operate a node: health, metrics, and what is repaired by itself?
+
+mod health;
