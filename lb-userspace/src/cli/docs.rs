@@ -6,6 +6,7 @@ use std::fmt::Write;
 use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, golden};
+use crate::settings::kube_proxy::{self, Fate};
 use crate::settings::{API_VERSION, SIZES, TIMEOUTS, key_of, settings_of, variable_of};
 
 /// Width of help in the pages.
@@ -98,7 +99,29 @@ fn the_page_about_settings() {
         )
         .expect("a text takes everything");
     }
+    page.push_str(&kube_proxys());
     golden::check("../docs/configuration.md", &page);
+}
+
+/// What becomes of the fields of kube-proxy's own file.
+fn kube_proxys() -> String {
+    let mut text = format!(
+        "\n## kube-proxy's configuration file\n\n`--config` also takes a document of kube-proxy's \
+         (`apiVersion: {}`, `kind: {}`), as kubeadm keeps it in the ConfigMap `kube-proxy`. A field \
+         that has no effect here is named in the log of `lb run`, unless it has kube-proxy's own \
+         default.\n\n| field | |\n|---|---|\n",
+        kube_proxy::VERSION,
+        kube_proxy::KIND
+    );
+    for (path, fate) in kube_proxy::FIELDS {
+        let becomes = match fate {
+            Fate::Taken(flag) => format!("`--{flag}`"),
+            Fate::Means(what) => (*what).to_owned(),
+            Fate::Ignored(why) => format!("ignored: {why}"),
+        };
+        writeln!(text, "| `{path}` | {becomes} |").expect("a text takes everything");
+    }
+    text
 }
 
 fn row(setting: &Arg) -> String {

@@ -75,9 +75,9 @@ pub fn main(
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> ExitCode {
     let cli = settings::parse::<Cli>(arguments, environment)
-        .and_then(|cli| cli.settings.check().map(|()| cli));
+        .and_then(|(cli, remarks)| cli.settings.check().map(|()| (cli, remarks)));
     match cli {
-        Ok(cli) => finish(cli.run()),
+        Ok((cli, remarks)) => finish(cli.run(&remarks)),
         Err(SettingsError::Usage(usage)) => usage.exit(),
         Err(error) => {
             eprintln!("error: {error}");
@@ -87,9 +87,10 @@ pub fn main(
 }
 
 impl Cli {
-    fn run(&self) -> Result<ExitCode, CliError> {
+    /// Does what was asked for; `remarks` are about the settings.
+    fn run(&self, remarks: &[String]) -> Result<ExitCode, CliError> {
         match &self.command {
-            Command::Run(_) => run::Run::run(&self.settings),
+            Command::Run(_) => run::Run::run(&self.settings, remarks),
             Command::Uninstall(_) => uninstall::Uninstall::run(&self.settings),
             Command::Get(get) => get.run(&self.settings),
             Command::Explain(explain) => explain.run(&self.settings),

@@ -24,8 +24,8 @@ use crate::settings::Settings;
 pub(super) struct Run {}
 
 impl Run {
-    /// Serves until stopped.
-    pub(super) fn run(settings: &Settings) -> Result<ExitCode, CliError> {
+    /// Serves until stopped; `remarks` are about the settings.
+    pub(super) fn run(settings: &Settings, remarks: &[String]) -> Result<ExitCode, CliError> {
         let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt()
             .with_env_filter(level)
@@ -33,6 +33,9 @@ impl Run {
             .with_target(false)
             .with_writer(io::stderr)
             .init();
+        for remark in remarks {
+            tracing::warn!(remark, "setting");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

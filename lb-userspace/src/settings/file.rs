@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use super::kube_proxy::{self, Read};
 use super::layers::{SettingsError, is_list, key_of};
 
 /// Id of the setting that names the file: the one that the file cannot hold.
@@ -30,24 +31,42 @@ pub(super) struct Entry {
     pub(super) values: Vec<String>,
 }
 
-/// Reads the file.
-pub(super) fn read(path: &Path, settings: &[Arg]) -> Result<Vec<Entry>, SettingsError> {
+/// What every such file begins with.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+}
+
+/// Reads the file: ours, or kube-proxy's.
+pub(super) fn read(path: &Path, settings: &[Arg]) -> Result<Read, SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|error| SettingsError::File {
         place: path.display().to_string(),
         why: format!("{error}: name a file that exists by --{SETTING}, or leave it out"),
     })?;
-    parse(&path.display().to_string(), &text, settings)
+    let file = path.display().to_string();
+    let head: Option<Head> = serde_saphyr::from_str(&text).ok();
+    if head.is_some_and(|head| head.api_version == kube_proxy::VERSION) {
+        kube_proxy::parse(&file, &text, settings)
+    } else {
+        parse(&file, &text, settings).map(|entries| (entries, Vec::new()))
+    }
+}
+
+/// What is wrong with the YAML, and where.
+pub(super) fn syntax_error(file: &str, error: &serde_saphyr::Error) -> SettingsError {
+    SettingsError::File {
+        place: match error.location() {
+            Some(location) => format!("{file}:{}", location.line()),
+            None => file.to_owned(),
+        },
+        why: error.without_snippet().to_string(),
+    }
 }
 
 fn parse(file: &str, text: &str, settings: &[Arg]) -> Result<Vec<Entry>, SettingsError> {
     let mut keys: BTreeMap<String, Spanned<Values>> =
-        serde_saphyr::from_str(text).map_err(|error| SettingsError::File {
-            place: match error.location() {
-                Some(location) => format!("{file}:{}", location.line()),
-                None => file.to_owned(),
-            },
-            why: error.without_snippet().to_string(),
-        })?;
+        serde_saphyr::from_str(text).map_err(|error| syntax_error(file, &error))?;
     let version = keys.remove("apiVersion");
     if version
         .as_ref()
@@ -59,7 +78,9 @@ fn parse(file: &str, text: &str, settings: &[Arg]) -> Result<Vec<Entry>, Setting
                 None => file.to_owned(),
             },
             why: format!(
-                "is not of a version known here: begin it with `apiVersion: {API_VERSION}`"
+                "is not of a version known here: begin it with `apiVersion: {API_VERSION}`, or \
+                 with kube-proxy's `apiVersion: {}`",
+                kube_proxy::VERSION
             ),
         });
     }

@@ -43,14 +43,15 @@ pub enum SettingsError {
     Conflict(&'static str),
 }
 
-/// Reads the command line, the environment and the configuration file.
+/// Reads the command line, the environment and the configuration file; besides what was asked for,
+/// returns what of the file has no effect, for people.
 ///
 /// # Errors
 /// See [`SettingsError`]; the first wrong value is told.
 pub fn parse<C: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
-) -> Result<C, SettingsError> {
+) -> Result<(C, Vec<String>), SettingsError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = C::command().args_override_self(true);
     let mut from_environment = Vec::new();
@@ -73,9 +74,12 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
     }
 
     let mut matches = command.clone().try_get_matches_from(&arguments)?;
+    let mut remarks = Vec::new();
     if let Some(path) = matches.get_one::<PathBuf>(file::SETTING) {
         let settings: Vec<Arg> = settings_of(&command).collect();
-        for entry in file::read(path, &settings)? {
+        let (entries, without_effect) = file::read(path, &settings)?;
+        remarks = without_effect;
+        for entry in entries {
             if from_environment.contains(entry.setting.get_id()) {
                 check(&entry.setting, &entry.place, &entry.values)?;
             } else {
@@ -84,7 +88,7 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
         }
         matches = command.try_get_matches_from(&arguments)?;
     }
-    Ok(C::from_arg_matches_mut(&mut matches)?)
+    Ok((C::from_arg_matches_mut(&mut matches)?, remarks))
 }
 
 /// The settings among a command's arguments: those that every command knows.

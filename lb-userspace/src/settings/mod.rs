@@ -3,12 +3,15 @@
 //! from the flag's name.
 
 mod file;
+mod interval;
+pub mod kube_proxy;
 mod layers;
 mod timeouts;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use ipnet::IpNet;
@@ -36,7 +39,8 @@ use crate::model::Algorithm;
     reason = "each is a flag that users set by its name"
 )]
 pub struct Settings {
-    /// File with more settings (YAML, `apiVersion: lb/v1`); flags and environment win over it
+    /// File with more settings (YAML, `apiVersion: lb/v1`, or kube-proxy's own); flags and
+    /// environment win over it
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -250,6 +254,16 @@ pub struct Settings {
         value_parser = values::metrics_address
     )]
     pub metrics_bind_address: Listen,
+
+    /// How often maps, links and pins are compared with what they must be, and mended; 0 is never
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = interval::interval
+    )]
+    pub audit_interval: Duration,
 
     /// Where to attach programs: tc, xdp, socket
     #[arg(

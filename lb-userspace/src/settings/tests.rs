@@ -15,10 +15,10 @@ struct Command {
 }
 
 /// A configuration file that goes with its guard.
-struct ConfigFile(PathBuf);
+pub(super) struct ConfigFile(PathBuf);
 
 impl ConfigFile {
-    fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         let path =
             std::env::temp_dir().join(format!("settings-{}-{name}.yaml", std::process::id()));
         std::fs::File::create(&path)
@@ -27,7 +27,7 @@ impl ConfigFile {
         Self(path)
     }
 
-    fn flag(&self) -> String {
+    pub(super) fn flag(&self) -> String {
         format!("--config={}", self.0.display())
     }
 }
@@ -38,18 +38,30 @@ impl Drop for ConfigFile {
     }
 }
 
-fn read(flags: &[&str], environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+pub(super) fn read(
+    flags: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Settings, SettingsError> {
     let arguments = ["lb"].iter().chain(flags).map(OsString::from);
-    let command: Command = parse(arguments, |name| {
+    Ok(read_remarked(arguments, environment)?.0)
+}
+
+/// The settings, and what of the file has no effect.
+pub(super) fn read_remarked(
+    arguments: impl Iterator<Item = OsString>,
+    environment: &[(&str, &str)],
+) -> Result<(Settings, Vec<String>), SettingsError> {
+    let (command, remarks): (Command, _) = parse(arguments, |name| {
         environment
             .iter()
             .find(|(variable, _)| *variable == name)
             .map(|(_, value)| OsString::from(value))
     })?;
-    Ok(Settings {
+    let settings = Settings {
         config: None,
         ..command.settings
-    })
+    };
+    Ok((settings, remarks))
 }
 
 fn read_file(name: &str, text: &str) -> Result<Settings, SettingsError> {
@@ -142,6 +154,7 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "off",
         "metricsBindAddress: \"\"",
     ),
+    (&["--audit-interval=5m"], "300", "auditInterval: 5m"),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),
     (

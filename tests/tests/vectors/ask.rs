@@ -30,7 +30,7 @@ impl Node {
         fs::write(&file, manifest.to_string()).expect("a file");
         let arguments = ["lb".to_owned(), format!("--manifests={}", file.display())];
         let arguments = arguments.iter().chain(flags).map(OsString::from);
-        let flags: Flags = settings::parse(arguments, |_| None).expect("flags");
+        let (flags, _): (Flags, _) = settings::parse(arguments, |_| None).expect("flags");
         let settings = &flags.settings;
         let update = manifests::read_once(manifests::Options {
             paths: settings.manifests.clone(),
