@@ -2,6 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -52,6 +53,14 @@ impl From<&MapFd> for MapInfo {
             max_entries: info.max_entries,
         }
     }
+}
+
+/// Pins the map of this id so that a pin of that name is replaced in one step.
+///
+/// # Errors
+/// What the kernel said; `NotFound` if there is no such map.
+pub fn pin_map_over(id: u32, path: &Path) -> io::Result<()> {
+    super::program::pin_over(syscall::map_by_id(id)?.as_fd(), path)
 }
 
 /// The bytes of the first element of a pinned array, whatever it holds.

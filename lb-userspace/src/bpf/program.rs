@@ -42,7 +42,7 @@ impl ProgramInfo {
     }
 }
 
-/// Pins a program so that a pin of that name is replaced in one step.
+/// Pins a program, or a map, so that a pin of that name is replaced in one step.
 ///
 /// # Errors
 /// What the kernel said.

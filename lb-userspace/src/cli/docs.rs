@@ -25,7 +25,7 @@ fn the_page_about_the_command_line() {
          standard output, remarks and errors to standard error.\n\n\
          | exit code | |\n|---|---|\n\
          | 0 | done |\n\
-         | 1 | not done, or (`lb status`, `lb doctor`) not well |\n\
+         | 1 | not done, or (`lb status`, `lb doctor`, `lb verify`) not well |\n\
          | 2 | the command line, the environment or the configuration file is wrong |\n"
     );
     for subcommand in command.get_subcommands() {

@@ -22,6 +22,7 @@ pub mod show;
 pub mod source;
 mod status;
 mod uninstall;
+mod verify;
 mod version;
 pub mod view;
 pub mod watch;
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Check),
     Drops(drops::Drops),
     Doctor(doctor::Doctor),
+    Verify(verify::Verify),
     Env(env::Env),
     // As kube-proxy has it.
     #[command(long_flag = "cleanup")]
@@ -100,6 +102,7 @@ impl Cli {
             Command::Env(env) => env.run(&self.settings),
             Command::Status(_) => status::Status::run(&self.settings),
             Command::Doctor(doctor) => doctor.run(&self.settings),
+            Command::Verify(verify) => verify.run(&self.settings),
             Command::Version(_) => version::Version::run(),
             Command::Completions(completions) => completions.run(),
         }

@@ -4,6 +4,7 @@
 //! adopted and is not wanted goes once a list was complete.
 //! Stop: forwarding goes on.
 
+mod audit;
 mod error;
 mod gone;
 mod links;
@@ -26,17 +27,18 @@ pub use error::DaemonError;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::input::{self, Update};
-use crate::loader::{Clock, Datapath, Options};
+use crate::loader::{Clock, Datapath, Drift, Options};
 use crate::metrics::Standing;
 use crate::model::{Change, Problem};
 use crate::object;
 use crate::plan::{CompleteList, ConfigBase};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, Writes};
 use crate::settings::Settings;
 use crate::state::{self, Lock, State, StateError};
+use audit::Audits;
 use links::{Heard, Links};
 use names::Names;
-use reporter::Reporter;
+use reporter::{MustBe, Reporter};
 use served::Served;
 use stop::Stop;
 use sweep::{Sweep, Timeouts};
@@ -76,6 +78,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
 
     let mut sweep = interval(SWEEP_EVERY);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut audit = Audits::every(settings.audit_interval);
     loop {
         tokio::select! {
             update = updates.recv() => match update {
@@ -87,6 +90,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
             () = daemon.served.changed() => daemon.reporter.touch(),
             () = daemon.due() => daemon.tick(&links),
             _ = sweep.tick() => daemon.sweep(),
+            () = audit.tick() => daemon.audit(&links),
             signal = stop.wait() => {
                 info!(signal, "stopped; forwarding goes on");
                 return Ok(());
@@ -113,6 +117,8 @@ struct Daemon<'s> {
     sweep4: Sweep<Ip4>,
     sweep6: Sweep<Ip6>,
     reporter: Reporter,
+    /// Writes that the state file knows of, or is going to.
+    reported: Writes,
     served: Served,
     started: Instant,
 }
@@ -141,6 +147,7 @@ impl<'s> Daemon<'s> {
             sweep4: Sweep::default(),
             sweep6: Sweep::default(),
             reporter: Reporter::new(settings, before),
+            reported: Writes::default(),
             served: Served::start(settings)?,
             started,
         })
@@ -289,10 +296,39 @@ impl<'s> Daemon<'s> {
         }
     }
 
+    /// Compares the kernel with what must be there, and mends it.
+    fn audit(&mut self, links: &Links) {
+        if !self.complete {
+            return;
+        }
+        let (now, started) = (self.now(), Instant::now());
+        let maps = self.reconciler.audit(now).into_iter();
+        let mut found: Vec<_> = maps.map(audit::of_map).collect();
+        let attached = self.datapath.audit();
+        if !attached.is_empty() {
+            self.attach(links);
+        }
+        found.extend(attached);
+        self.served.audited(started.elapsed(), &found);
+        for Drift { kind, name } in &found {
+            warn!(kind, name, "drift mended");
+        }
+        if !found.is_empty() {
+            let found = found
+                .iter()
+                .map(|drift| format!("{} {}", drift.kind, drift.name));
+            self.reporter.audited(found.collect());
+        }
+    }
+
     /// Says how it is; writes the state file if something is new and it was not just written.
     fn report(&mut self, names: &Names) {
         let planner = self.reconciler.planner();
         let writes = self.reconciler.writes();
+        if writes != self.reported {
+            self.reported = writes;
+            self.reporter.touch();
+        }
         let standing = Standing {
             tables: planner.tables(),
             services: planner.world().services().len(),
@@ -308,7 +344,11 @@ impl<'s> Daemon<'s> {
             problems.extend(names.problems());
             problems.extend(self.served.problems(&self.settings.node_name()));
             self.served.has_problems(&problems);
-            self.reporter.write(problems, &self.said);
+            let must_be = MustBe {
+                digests: self.reconciler.planner().tables().digests(),
+                attached: self.datapath.attached_pins(),
+            };
+            self.reporter.write(problems, &self.said, must_be);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! When is the state file written, and what goes into it?
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,10 +9,20 @@ use tracing::warn;
 use crate::input::Update;
 use crate::model::{Change, Problem};
 use crate::settings::Settings;
-use crate::state::{Details, FORMAT, State, millis};
+use crate::state::{Audit, Details, FORMAT, State, millis};
+use crate::tables::Digest;
 
 /// Between two writes of the file: a burst of changes costs one write, not one each.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+
+/// How the kernel's side must be.
+#[derive(Debug)]
+pub(super) struct MustBe {
+    /// What each map must hold.
+    pub(super) digests: BTreeMap<String, Digest>,
+    /// Names of the pins of links that must be attached.
+    pub(super) attached: Vec<String>,
+}
 
 /// Writes the state file.
 #[derive(Debug)]
@@ -43,6 +54,15 @@ impl Reporter {
         }
     }
 
+    /// What the audit found.
+    pub(super) fn audited(&mut self, found: Vec<String>) {
+        self.state.audit = Some(Audit {
+            found_at_millis: millis(SystemTime::now()),
+            found,
+        });
+        self.touch();
+    }
+
     /// Follows a change of what is known.
     pub(super) fn follow(&mut self, change: &Change) {
         self.details.apply(change);
@@ -66,7 +86,9 @@ impl Reporter {
     }
 
     /// Writes the file.
-    pub(super) fn write(&mut self, mut problems: Vec<Problem>, said: &Update) {
+    pub(super) fn write(&mut self, mut problems: Vec<Problem>, said: &Update, must_be: MustBe) {
+        self.state.digests = must_be.digests;
+        self.state.attached = must_be.attached;
         problems.sort();
         problems.dedup();
         for problem in problems

@@ -12,6 +12,7 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::kernel::KernelTables;
 use crate::health::{Health, NodeAnswers, Ports};
 use crate::http::{AGAIN_AFTER, Answers, Server};
+use crate::loader::Drift;
 use crate::metrics::{Metrics, MetricsAnswers, Standing};
 use crate::model::{Change, Object, ObjectName, Problem, World};
 use crate::settings::Settings;
@@ -92,6 +93,11 @@ impl Served {
         self.health
             .beat(standing.is_ready, standing.is_behind, leaving);
         self.metrics.stands(standing);
+    }
+
+    /// An audit took so long and found this.
+    pub(super) fn audited(&self, took: Duration, found: &[Drift]) {
+        self.metrics.audited(took, found);
     }
 
     /// These are all the problems now.

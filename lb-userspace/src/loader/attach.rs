@@ -23,7 +23,7 @@ const NODE: u32 = 0;
 const XDP_UPLINK: &str = "xdp_uplink";
 
 /// The program at traffic control.
-const fn tc_program(role: Role, direction: Direction) -> &'static str {
+pub(super) const fn tc_program(role: Role, direction: Direction) -> &'static str {
     match (role, direction) {
         (Role::Pod, Direction::In) => "tc_pod_in",
         (Role::Pod, Direction::Out) => "tc_pod_out",
@@ -93,11 +93,7 @@ impl Datapath {
             index,
             name: &link.name,
         };
-        let header = if link.ethernet {
-            Header::Ethernet
-        } else {
-            Header::Bare
-        };
+        let header = Header::of(link.ethernet);
         let mut results = Vec::new();
         if self.options.hooks.contains(&Hook::Tc) {
             for direction in Direction::ALL {

@@ -100,8 +100,13 @@ impl Hooks {
             && self.is_out_of_place(ifindex, direction)
     }
 
+    /// Whether a link of the kernel's brings our program to the device's traffic control.
+    pub(super) fn has_tcx(&self, ifindex: u32, direction: Direction) -> bool {
+        self.links.get(tcx_target(ifindex, direction)).is_some()
+    }
+
     /// Whether our program is there, but not where it must be among the others.
-    fn is_out_of_place(&self, ifindex: u32, direction: Direction) -> bool {
+    pub(super) fn is_out_of_place(&self, ifindex: u32, direction: Direction) -> bool {
         let Some(pinned) = self.links.get(tcx_target(ifindex, direction)) else {
             return false;
         };
@@ -239,7 +244,7 @@ impl Cgroup {
     }
 }
 
-const fn device_of(target: Target) -> Option<u32> {
+pub(super) const fn device_of(target: Target) -> Option<u32> {
     match target {
         Target::Tcx(index, _) | Target::Xdp(index) => Some(index),
         Target::Cgroup(..) => None,

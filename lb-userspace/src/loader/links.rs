@@ -68,6 +68,21 @@ impl Links {
         self.links.keys().copied().collect()
     }
 
+    /// All of them, and what they are attached to.
+    pub(super) fn all(&self) -> Vec<(Target, Pinned)> {
+        let links = self.links.iter();
+        links
+            .map(|(target, pinned)| (*target, pinned.clone()))
+            .collect()
+    }
+
+    /// Forgets a link with which something is wrong, and takes away what is left of it.
+    pub(super) fn lose(&mut self, target: Target) {
+        if let Err(error) = self.remove(target) {
+            tracing::warn!(%error, "rest of a link");
+        }
+    }
+
     /// Switches the link that is there to the program, in place, or makes one.
     pub(super) fn set(
         &mut self,

@@ -6,6 +6,7 @@
 //! those that are there, and follows links from then on. [`uninstall`] is the way back.
 
 mod attach;
+mod audit;
 mod cgroup;
 mod clock;
 mod error;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use lb_common::drops::Hook;
 use lb_common::layout;
 
+pub use audit::{Drift, inspect_pins};
 pub use clock::Clock;
 pub use error::LoadError;
 pub use pins::Pins;
@@ -108,6 +110,8 @@ pub struct Datapath {
     programs: Programs,
     hooks: Hooks,
     tables: KernelTables,
+    /// Ids of the maps in use, by name.
+    map_ids: Vec<(&'static str, u32)>,
     clock: Clock,
     /// The links that programs are attached to, as they were then.
     attached: BTreeMap<u32, (Role, Link)>,
@@ -144,6 +148,7 @@ impl Datapath {
         cgroup::preload(&mut programs, cgroup.as_ref())?;
         let clock = Clock::measure(&mut programs)?;
         Ok(Self {
+            map_ids: audit::map_ids(&pins)?,
             hooks: Hooks {
                 tcx: options.features.tcx,
                 links: Links::adopt(&pins)?,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
@@ -36,6 +37,11 @@ pub(super) enum Header {
 }
 
 impl Header {
+    /// Which instance a link with or without Ethernet headers needs.
+    pub(super) const fn of(ethernet: bool) -> Self {
+        if ethernet { Self::Ethernet } else { Self::Bare }
+    }
+
     const fn bytes(self) -> u32 {
         match self {
             Self::Ethernet => 14,
@@ -113,6 +119,23 @@ impl Programs {
         Ok(&self.loaded[&key])
     }
 
+    /// Id of the program of this name for such links, if it is loaded.
+    pub(super) fn id_of(&self, header: Header, name: &str) -> Option<u32> {
+        let loaded = self.loaded.get(&(header, name.to_owned()));
+        loaded.map(|loaded| loaded.id)
+    }
+
+    /// The programs that are loaded, and where each is pinned.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = (PathBuf, &Loaded)> {
+        let loaded = self.loaded.iter();
+        loaded.map(|((header, name), loaded)| (self.pin(*header, name), loaded))
+    }
+
+    fn pin(&self, header: Header, name: &str) -> PathBuf {
+        let name = format!("{name}{}", header.suffix());
+        self.pins.programs().join(name)
+    }
+
     /// The program once more, as another one to the kernel: for hooks where the one that is there
     /// must give way to one at a better place, and which take no program twice.
     pub(super) fn again(&mut self, header: Header, name: &str) -> Result<&Loaded, LoadError> {
@@ -140,10 +163,7 @@ impl Programs {
     }
 
     fn load(&mut self, header: Header, name: &str) -> Result<Loaded, LoadError> {
-        let pin = self
-            .pins
-            .programs()
-            .join(format!("{name}{}", header.suffix()));
+        let pin = self.pin(header, name);
         let fd = self
             .instance(header)?
             .program_mut(name)

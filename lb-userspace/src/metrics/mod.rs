@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::http::{Answers, Reply};
+use crate::loader::Drift;
 use crate::model::{Change, Problem};
 use crate::tables::{Capacities, Tables};
 
@@ -77,6 +78,11 @@ impl Metrics {
             self.kube_proxy.caught_up();
         }
         self.own.stands(standing);
+    }
+
+    /// An audit took so long and found this.
+    pub fn audited(&self, took: Duration, found: &[Drift]) {
+        self.own.audited(took, found);
     }
 
     /// The maps have room for so much.

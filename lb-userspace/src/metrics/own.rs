@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lb_common::addr::{Ip4, Ip6};
 use prometheus_client::metrics::counter::Counter;
@@ -11,8 +12,12 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::{Labels, Standing};
+use crate::loader::Drift;
 use crate::model::Problem;
 use crate::tables::{Capacities, PerFamily, Tables};
+
+/// Kinds of drift: alerts shall find them all from the start.
+const DRIFT: [&str; 5] = ["map", "link", "filter", "order", "pin"];
 
 /// Our metrics, without the prefix that the registry gives them.
 #[derive(Debug, Default)]
@@ -23,6 +28,9 @@ pub(super) struct Own {
     room: Family<Labels<1>, Gauge>,
     problems: Family<Labels<1>, Gauge>,
     writes: Family<Labels<1>, Counter>,
+    drift: Family<Labels<1>, Counter>,
+    audits: Counter,
+    audit_seconds: Gauge<f64, AtomicU64>,
     /// How many writes are counted already: done, failed.
     counted: [AtomicU64; 2],
 }
@@ -57,6 +65,33 @@ impl Own {
             self.problems.clone(),
         );
         registry.register("map_writes", "Writes to maps", self.writes.clone());
+        registry.register(
+            "drift",
+            "What somebody else had changed in the kernel, and was mended, by kind",
+            self.drift.clone(),
+        );
+        for kind in DRIFT {
+            drop(self.drift.get_or_create(&[("kind", kind.to_owned())]));
+        }
+        registry.register(
+            "audits",
+            "How often the kernel was compared with what must be there",
+            self.audits.clone(),
+        );
+        registry.register(
+            "audit_duration_seconds",
+            "How long the last comparison took",
+            self.audit_seconds.clone(),
+        );
+    }
+
+    pub(super) fn audited(&self, took: Duration, found: &[Drift]) {
+        self.audits.inc();
+        self.audit_seconds.set(took.as_secs_f64());
+        for drift in found {
+            let labels = [("kind", drift.kind.to_owned())];
+            self.drift.get_or_create(&labels).inc();
+        }
     }
 
     pub(super) fn stands(&self, standing: &Standing<'_>) {

@@ -106,20 +106,25 @@ impl<D: Dataplane> Reconciler<D> {
         repair.into_iter().chain(self.planner.next_due()).min()
     }
 
-    /// Compares all that the dataplane holds with what it must hold, and mends it.
+    /// Compares all that the dataplane holds with what it must hold, and mends it. Returns how many
+    /// elements of which maps somebody else has changed; none while writes of our own have failed.
     ///
     /// What is there and not wanted is deleted once nothing else had to be mended for as long as a
     /// program may be reading it.
-    pub fn audit(&mut self, now_millis: u64) {
+    pub fn audit(&mut self, now_millis: u64) -> BTreeMap<&'static str, usize> {
         let found = match self.dataplane.read() {
             Ok(found) => found,
             Err(error) => {
                 let failures = [(Owner::Node, error)].into();
                 self.note(failures, &TableDelta::default(), now_millis);
-                return;
+                return BTreeMap::new();
             }
         };
         let mut delta = diff(&found, self.planner.tables());
+        let drift = match self.repair {
+            Some(_) => BTreeMap::new(),
+            None => elements(&delta),
+        };
         let seen_changes = delta.parts.iter().any(Part::is_seen);
         let leftovers = delta.parts.iter().any(|part| !part.retire.is_empty());
         if seen_changes {
@@ -145,6 +150,7 @@ impl<D: Dataplane> Reconciler<D> {
                 ..Repair::default()
             });
         }
+        drift
     }
 
     /// What is not served as it was written.
@@ -245,6 +251,17 @@ impl<D: Dataplane> Reconciler<D> {
             place: None,
         }
     }
+}
+
+/// How many elements of which maps a delta writes.
+fn elements(delta: &TableDelta) -> BTreeMap<&'static str, usize> {
+    let mut elements = BTreeMap::new();
+    for (_, ops) in delta.phases() {
+        for op in ops {
+            *elements.entry(op.map()).or_default() += 1;
+        }
+    }
+    elements
 }
 
 /// Writes phase by phase. A failure ends its owner's part and no other; `behind` are skipped.

@@ -4,6 +4,7 @@
 mod details;
 mod lock;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::{Allocations, Unmapped};
 use crate::model::Problem;
+use crate::tables::Digest;
 
 pub use details::{Details, PortDetails, ServiceDetails, Target};
 pub use lock::{Lock, holder};
@@ -45,6 +47,22 @@ pub struct State {
     /// What was given to Services that ask for no address or port of their own: the next start
     /// hands it back to the input.
     pub allocations: Allocations,
+    /// What each map must hold.
+    pub digests: BTreeMap<String, Digest>,
+    /// Names of the pins of links that must be attached.
+    pub attached: Vec<String>,
+    /// What the last audit found that was not as it must be.
+    pub audit: Option<Audit>,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Audit {
+    /// When it found something last, in milliseconds since 1970; 0 = never.
+    pub found_at_millis: u64,
+    /// What that was.
+    pub found: Vec<String>,
 }
 
 /// Why the state file could not be read or written.

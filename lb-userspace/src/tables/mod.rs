@@ -6,6 +6,7 @@
 mod capacity;
 mod delta;
 mod diff;
+mod digest;
 mod family;
 mod row;
 mod split;
@@ -22,6 +23,7 @@ use lb_common::layout::{
 pub use capacity::{Capacities, FamilyCapacities, Full};
 pub use delta::{Owner, Part, TableDelta};
 pub use diff::{diff, diff_owner};
+pub use digest::Digest;
 pub use family::{FamilyMaps, PerFamily, is_of, prefix, truncate};
 pub use split::{service_of, split};
 pub use view::View;

@@ -114,9 +114,11 @@ fn an_audit_mends_what_somebody_else_wrote() {
     dataplane.apply(&Op::Update(Row::V4(row))).unwrap();
     dataplane.apply(&Op::Update(Row::Slot(1_000, 7))).unwrap();
 
-    reconciler.audit(1);
+    let drift = reconciler.audit(1);
+    assert_eq!(drift, [("frontends4", 1), ("slots", 1)].into());
     assert!(reconciler.next_tick().is_some(), "leftovers wait");
     reconciler.tick(LATER);
     assert_eq!(reconciler.dataplane().read().unwrap(), tables);
     assert_eq!(reconciler.next_tick(), None);
+    assert_eq!(reconciler.audit(LATER + 1), [].into());
 }

@@ -1,3 +1,4 @@
 //! What do those see who operate a node: health, metrics, and what is repaired by itself?
 
+mod audit;
 mod health;

@@ -9,6 +9,7 @@ mod index;
 mod problems;
 mod services;
 mod status;
+mod verify;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use index::Index;
 pub use problems::{ProblemRecord, problems};
 pub use services::{ServicePortRecord, ServiceRecord, services};
 pub use status::{Facts, status};
+pub use verify::{Verified, verify};
 
 /// Something that can be shown as a row of a table, or as an object.
 pub trait Record: Serialize + 'static {

@@ -290,15 +290,15 @@ fn missing_features(machine: &Machine, settings: &Settings) -> Vec<FindingRecord
         .collect()
 }
 
-fn good(subject: &'static str, found: String) -> FindingRecord {
+pub(super) fn good(subject: &'static str, found: String) -> FindingRecord {
     finding(subject, Verdict::Good, found, String::new())
 }
 
-fn note(subject: &'static str, found: String) -> FindingRecord {
+pub(super) fn note(subject: &'static str, found: String) -> FindingRecord {
     finding(subject, Verdict::Note, found, String::new())
 }
 
-fn bad(subject: &'static str, found: String, remedy: String) -> FindingRecord {
+pub(super) fn bad(subject: &'static str, found: String, remedy: String) -> FindingRecord {
     finding(subject, Verdict::Bad, found, remedy)
 }
 
