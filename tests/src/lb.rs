@@ -27,6 +27,8 @@ const GOING: Duration = Duration::from_secs(5);
 pub struct Lb {
     place: Place,
     settings: Vec<(&'static str, String)>,
+    /// What the daemon is started by; empty = by nothing.
+    wrapper: Vec<String>,
     pins: Guard,
     state: Guard,
     _cgroup: Guard,
@@ -66,6 +68,7 @@ impl Lb {
         Ok(Self {
             place: node.place().in_cgroup(cgroup.path())?,
             settings,
+            wrapper: Vec::new(),
             pins,
             state,
             _cgroup: cgroup,
@@ -98,6 +101,34 @@ impl Lb {
         self
     }
 
+    /// As root with these capabilities alone (capabilities(7), in lower case); it counts for the
+    /// daemon, from the next start on.
+    #[must_use]
+    pub fn confined(mut self, capabilities: &[&str]) -> Self {
+        let bounds = capabilities.join(",+");
+        self.wrapper = vec![
+            "setpriv".to_owned(),
+            format!("--bounding-set=-all,+{bounds}"),
+            "--inh-caps=-all".to_owned(),
+        ];
+        self
+    }
+
+    /// The daemon, to be run on the node.
+    fn daemon(&self) -> Result<Command> {
+        let daemon = self.command(&["run"])?;
+        let Some((program, arguments)) = self.wrapper.split_first() else {
+            return Ok(daemon);
+        };
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .arg(daemon.get_program())
+            .args(daemon.get_args())
+            .envs(self.settings.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
     /// `lb` with these arguments and the instance's settings, to be run on the node.
     ///
     /// # Errors
@@ -124,7 +155,7 @@ impl Lb {
     /// It ends, or is not ready in time; what it said is part of the error.
     pub fn start(&mut self) -> Result<()> {
         let log = File::options().append(true).create(true).open(self.log())?;
-        let mut command = self.command(&["run"])?;
+        let mut command = self.daemon()?;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

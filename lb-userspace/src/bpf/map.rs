@@ -2,7 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -55,12 +55,35 @@ impl From<&MapFd> for MapInfo {
     }
 }
 
-/// Pins the map of this id so that a pin of that name is replaced in one step.
-///
-/// # Errors
-/// What the kernel said; `NotFound` if there is no such map.
-pub fn pin_map_over(id: u32, path: &Path) -> io::Result<()> {
-    super::program::pin_over(syscall::map_by_id(id)?.as_fd(), path)
+/// A map that is kept open, so that its pin can be renewed; nothing is read or written by it.
+#[derive(Debug)]
+pub struct Held {
+    fd: OwnedFd,
+    /// The map's id on this kernel.
+    pub id: u32,
+}
+
+impl Held {
+    /// Opens the map that is pinned there.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let fd = syscall::get(path)?;
+        let map = MapFd::new(fd.try_clone()?, 1)?;
+        Ok(Self {
+            fd,
+            id: map.info.id,
+        })
+    }
+
+    /// Pins it so that a pin of that name is replaced in one step.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn pin_over(&self, path: &Path) -> io::Result<()> {
+        super::program::pin_over(self.fd.as_fd(), path)
+    }
 }
 
 /// The bytes of the first element of a pinned array, whatever it holds.

@@ -12,7 +12,7 @@ use super::maps::PINNED;
 use super::programs::Header;
 use super::{Datapath, LoadError, Pins, pins};
 use crate::bpf::program::{self, ProgramInfo};
-use crate::bpf::{Link, MapInfo, pin_map_over};
+use crate::bpf::{Held, Link, MapInfo};
 use crate::netlink::filters::Direction;
 
 /// Something that is not as it was put there.
@@ -138,12 +138,12 @@ impl Datapath {
     fn audit_pins(&self) -> Vec<Drift> {
         let pins = &self.hooks.pins;
         let mut found = Vec::new();
-        for (name, id) in &self.map_ids {
+        for (name, held) in &self.held {
             let path = pins.map(name);
-            if MapInfo::of(&path).is_ok_and(|map| map.id == *id) {
+            if MapInfo::of(&path).is_ok_and(|map| map.id == held.id) {
                 continue;
             }
-            found.push(mended(name, pin_map_over(*id, &path)));
+            found.push(mended(name, held.pin_over(&path)));
         }
         for (path, loaded) in self.programs.pinned() {
             let pinned = program::open(&path).and_then(|fd| ProgramInfo::of(fd.as_fd()));
@@ -172,14 +172,15 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Ids of the maps that are pinned now, by name.
-pub(super) fn map_ids(pins: &Pins) -> Result<Vec<(&'static str, u32)>, LoadError> {
-    let id = |name: &&'static str| {
+/// Opens the maps that are pinned now. By their ids they could be opened later as well, but that
+/// takes CAP_SYS_ADMIN.
+pub(super) fn hold(pins: &Pins) -> Result<Vec<(&'static str, Held)>, LoadError> {
+    let open = |name: &&'static str| {
         let path = pins.map(name);
-        let map = MapInfo::of(&path).map_err(LoadError::pin(&path, "open"))?;
-        Ok((*name, map.id))
+        let held = Held::open(&path).map_err(LoadError::pin(&path, "open"))?;
+        Ok((*name, held))
     };
-    PINNED.iter().map(id).collect()
+    PINNED.iter().map(open).collect()
 }
 
 /// What of the pins is not as a daemon left it, looked at from outside; `attached` are the names of

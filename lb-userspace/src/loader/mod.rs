@@ -40,6 +40,7 @@ use self::hooks::{Cgroup, Hooks};
 use self::links::Links;
 use self::programs::{Globals, Programs};
 use self::roles::{Patterns, Role};
+use crate::bpf::Held;
 use crate::dataplane::kernel::KernelTables;
 use crate::model::Problem;
 use crate::netlink::facts::Link;
@@ -110,8 +111,8 @@ pub struct Datapath {
     programs: Programs,
     hooks: Hooks,
     tables: KernelTables,
-    /// Ids of the maps in use, by name.
-    map_ids: Vec<(&'static str, u32)>,
+    /// The maps in use, by name.
+    held: Vec<(&'static str, Held)>,
     clock: Clock,
     /// The links that programs are attached to, as they were then.
     attached: BTreeMap<u32, (Role, Link)>,
@@ -148,7 +149,7 @@ impl Datapath {
         cgroup::preload(&mut programs, cgroup.as_ref())?;
         let clock = Clock::measure(&mut programs)?;
         Ok(Self {
-            map_ids: audit::map_ids(&pins)?,
+            held: audit::hold(&pins)?,
             hooks: Hooks {
                 tcx: options.features.tcx,
                 links: Links::adopt(&pins)?,

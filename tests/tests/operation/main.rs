@@ -1,4 +1,5 @@
 //! What do those see who operate a node: health, metrics, and what is repaired by itself?
 
 mod audit;
+mod capabilities;
 mod health;
