@@ -24,6 +24,11 @@ pub enum DaemonError {
     /// Their maps could not be read.
     #[error(transparent)]
     Dataplane(#[from] DataplaneError),
+    /// The BPF file system cannot be mounted.
+    #[error(
+        "mount the BPF file system at /sys/fs/bpf: {0}: mount it on the host, and leave bpffs out of --prepare"
+    )]
+    Mount(std::io::Error),
     /// The kernel does not tell of links and addresses.
     #[error("netlink: {0}: run in the host's network namespace, as root")]
     Netlink(std::io::Error),

@@ -11,6 +11,7 @@ mod links;
 mod names;
 pub(crate) mod node;
 mod ports;
+mod prepare;
 mod reporter;
 mod served;
 mod stop;
@@ -69,6 +70,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     // First of all: without it nothing is touched.
     let kept = state::manifests_beside(&state_file);
     let _following = input::start(settings, before.allocations.clone(), kept, sender).await?;
+    prepare::prepare(settings)?;
     let datapath = Datapath::start(&Options::from(settings), object::embedded()?)?;
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
     let mut links = Links::follow()?;

@@ -6,6 +6,7 @@ mod file;
 mod interval;
 pub mod kube_proxy;
 mod layers;
+mod preparation;
 mod timeouts;
 mod values;
 
@@ -21,6 +22,7 @@ use lb_common::names;
 
 pub use file::API_VERSION;
 pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
+pub use preparation::Preparation;
 pub use timeouts::{TIMEOUTS, Timeout, TimeoutKind};
 pub use values::{
     LinkPattern, Listen, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
@@ -254,6 +256,11 @@ pub struct Settings {
         value_parser = values::metrics_address
     )]
     pub metrics_bind_address: Listen,
+
+    /// What to change of this machine where it lacks: bpffs mounts the BPF file system, sysctls
+    /// switches forwarding on [default: nothing; `lb doctor` says what lacks]
+    #[arg(long, global = true, value_name = "WHAT", value_delimiter = ',')]
+    pub prepare: Vec<Preparation>,
 
     /// How often maps, links and pins are compared with what they must be, and mended; 0 is never
     #[arg(

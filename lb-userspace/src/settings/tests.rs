@@ -154,6 +154,11 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "off",
         "metricsBindAddress: \"\"",
     ),
+    (
+        &["--prepare=bpffs,sysctls"],
+        "bpffs,sysctls",
+        "prepare: [bpffs, sysctls]",
+    ),
     (&["--audit-interval=5m"], "300", "auditInterval: 5m"),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),
