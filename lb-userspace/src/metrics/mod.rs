@@ -6,6 +6,7 @@ mod kernel;
 mod kube_proxy;
 mod own;
 mod process;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -157,6 +157,10 @@ fn metrics_tell_what_the_programs_and_the_daemon_count() {
             ("lb_map_elements{map=\"services\"}", 2.0),
             ("lb_map_max_elements{map=\"slots\"}", 524_288.0),
             ("lb_flow_map_elements{map=\"flows4\"}", 2.0),
+            (
+                "lb_service_connections_total{namespace=\"default\",service=\"kubia\",port=\"80\",protocol=\"TCP\"}",
+                1.0,
+            ),
             ("lb_map_writes_total{result=\"failed\"}", 0.0),
             ("kubeproxy_sync_proxy_rules_service_changes_total", 1.0),
             ("kubeproxy_sync_proxy_rules_service_changes_pending", 0.0),
@@ -170,6 +174,7 @@ fn metrics_tell_what_the_programs_and_the_daemon_count() {
         }
         for more in [
             "lb_map_writes_total{result=\"done\"}",
+            "lb_service_bytes_total{namespace=\"default\",service=\"kubia\",port=\"80\",protocol=\"TCP\",direction=\"out\"}",
             "kubeproxy_sync_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}",
             "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv6\"}",
             "process_resident_memory_bytes",

@@ -218,15 +218,15 @@ impl<A: KernelFamily> FamilyMaps<A> {
     }
 
     /// How full `flows4|6`, `snat4|6` and `affinity4|6` are. The kernel keeps no count of them: all
-    /// elements are walked.
+    /// elements are walked, and `look` sees the flows.
     ///
     /// # Errors
     /// See [`DataplaneError`].
-    pub fn usage(&self) -> Result<[Usage; 3], DataplaneError> {
+    pub fn usage(&self, look: impl FnMut(&FlowEntry<A>)) -> Result<[Usage; 3], DataplaneError> {
         Ok([
-            usage(&self.flows, A::FLOWS)?,
-            usage(&self.snat, A::SNAT)?,
-            usage(&self.affinity, A::AFFINITY)?,
+            usage(&self.flows, A::FLOWS, look)?,
+            usage(&self.snat, A::SNAT, |_| ())?,
+            usage(&self.affinity, A::AFFINITY, |_| ())?,
         ])
     }
 
@@ -239,14 +239,20 @@ impl<A: KernelFamily> FamilyMaps<A> {
     }
 }
 
-fn usage<K, V>(map: &Map<K, V>, name: &'static str) -> Result<Usage, DataplaneError>
+fn usage<K, V>(
+    map: &Map<K, V>,
+    name: &'static str,
+    mut look: impl FnMut(&(K, V)),
+) -> Result<Usage, DataplaneError>
 where
     K: bytemuck::Pod,
     V: bytemuck::Pod,
 {
     let mut elements = 0;
     for batch in map.batches() {
-        elements += batch.map_err(failed(name, "read"))?.len() as u64;
+        let batch = batch.map_err(failed(name, "read"))?;
+        elements += batch.len() as u64;
+        batch.iter().for_each(&mut look);
     }
     Ok(Usage {
         map: name,

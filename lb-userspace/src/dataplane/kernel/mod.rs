@@ -3,6 +3,7 @@
 
 mod family;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,14 @@ impl KernelTables {
         Ok(drops)
     }
 
+    /// Map `services`: names of service ports, by id.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn services(&self) -> Result<BTreeMap<u32, ServiceName>, DataplaneError> {
+        Ok(all(&self.services, "services")?.into_iter().collect())
+    }
+
     /// Map `links`: what is known of the links that programs are attached to, by interface index.
     ///
     /// # Errors
@@ -165,7 +174,7 @@ impl Dataplane for KernelTables {
     fn read(&self) -> Result<Tables, DataplaneError> {
         let mut tables = Tables {
             config: self.config()?,
-            services: all(&self.services, "services")?.into_iter().collect(),
+            services: self.services()?,
             slots: [].into(),
             v4: self.v4.read()?,
             v6: self.v6.read()?,
