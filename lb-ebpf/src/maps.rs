@@ -190,15 +190,16 @@ pub(crate) trait Maps: Family {
 /// which kernel 5.10 refuses.
 #[inline(always)]
 fn any_contains<A: Family>(prefixes: &[Prefix<A>; PREFIXES], address: &A) -> bool {
-    let [a, b, c, d, e, f, g, h] = prefixes;
-    a.contains(address)
-        || b.contains(address)
-        || c.contains(address)
-        || d.contains(address)
-        || e.contains(address)
-        || f.contains(address)
-        || g.contains(address)
-        || h.contains(address)
+    let [first, second, third, fourth, rest @ ..] = prefixes;
+    let [fifth, sixth, seventh, eighth] = rest;
+    first.contains(address)
+        || second.contains(address)
+        || third.contains(address)
+        || fourth.contains(address)
+        || fifth.contains(address)
+        || sixth.contains(address)
+        || seventh.contains(address)
+        || eighth.contains(address)
 }
 
 macro_rules! family {

@@ -2,10 +2,12 @@
 //! help and its default; the environment variable and the key of the configuration file follow
 //! from the flag's name.
 
+mod derived;
 mod file;
 mod interval;
 pub mod kube_proxy;
 mod layers;
+mod listen;
 mod preparation;
 mod timeouts;
 mod values;
@@ -17,15 +19,15 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 use lb_common::drops::Hook;
-use lb_common::flow::Stage;
 use lb_common::names;
 
 pub use file::API_VERSION;
 pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
+pub use listen::Listen;
 pub use preparation::Preparation;
 pub use timeouts::{TIMEOUTS, Timeout, TimeoutKind};
 pub use values::{
-    LinkPattern, Listen, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
+    LinkPattern, MapSize, NodePortAddress, PortRange, SIZES, SocketScope, XdpMode,
     default_node_name,
 };
 
@@ -243,7 +245,7 @@ pub struct Settings {
         global = true,
         value_name = "ADDRESS[:PORT]",
         default_value = "0.0.0.0:10256",
-        value_parser = values::healthz_address
+        value_parser = listen::healthz_address
     )]
     pub healthz_bind_address: Listen,
 
@@ -253,7 +255,7 @@ pub struct Settings {
         global = true,
         value_name = "ADDRESS[:PORT]",
         default_value = "127.0.0.1:10249",
-        value_parser = values::metrics_address
+        value_parser = listen::metrics_address
     )]
     pub metrics_bind_address: Listen,
 
@@ -337,83 +339,6 @@ pub struct Settings {
         value_parser = values::map_size
     )]
     pub maps: Vec<MapSize>,
-}
-
-impl Settings {
-    /// Checks what no value shows alone.
-    ///
-    /// # Errors
-    /// [`SettingsError::Conflict`] names the settings that contradict each other.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if self.nodeport_addresses.len() > 1
-            && self.nodeport_addresses.contains(&NodePortAddress::Primary)
-        {
-            return Err(SettingsError::Conflict(
-                "--nodeport-addresses: `primary` stands alone: remove it, or remove the networks",
-            ));
-        }
-        if self.nodeport_localhost && self.socket_scope() == SocketScope::Off {
-            return Err(SettingsError::Conflict(
-                "--nodeport-localhost: is served by the socket hook: add socket to --hooks, or remove the flag",
-            ));
-        }
-        let is_own = |address| self.dns_listen.contains(address);
-        if self.dns_upstream.iter().any(is_own) {
-            return Err(SettingsError::Conflict(
-                "--dns-upstream: is an address of --dns-listen, so questions would go in a circle: name another server",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The name that the Node object has: what was given, else the host's, as kube-proxy has it.
-    #[must_use]
-    pub fn node_name(&self) -> String {
-        self.node_name.clone().unwrap_or_else(default_node_name)
-    }
-
-    /// Whose sockets are served; off where the socket hook is not among the hooks.
-    #[must_use]
-    pub fn socket_scope(&self) -> SocketScope {
-        if self.hooks.contains(&Hook::Socket) {
-            self.socket
-        } else {
-            SocketScope::Off
-        }
-    }
-
-    /// Elements that the map of this name shall have room for, if the user said so.
-    #[must_use]
-    pub fn size_of(&self, map: &str) -> Option<u32> {
-        self.maps
-            .iter()
-            .rev()
-            .find(|size| size.map == map)
-            .map(|size| size.elements)
-    }
-
-    /// Seconds without a packet after which a connection at this stage is forgotten.
-    #[must_use]
-    pub fn timeout_of(&self, stage: Stage) -> u32 {
-        let kind = TIMEOUTS.iter().find(|kind| kind.stage == stage);
-        // Every stage has one, as the tests of the list say.
-        kind.map_or(u32::MAX, |kind| {
-            let mut chosen = self.timeouts.iter().rev();
-            let chosen = chosen.find(|timeout| timeout.stage == kind.name);
-            chosen.map_or(kind.seconds, |timeout| timeout.seconds)
-        })
-    }
-
-    /// The state file: named after the pin directory, as there is one instance for each.
-    #[must_use]
-    pub fn state_file(&self) -> PathBuf {
-        let name = self
-            .pin_dir
-            .file_name()
-            .unwrap_or(names::NAME.as_ref())
-            .to_string_lossy();
-        self.state_dir.join(format!("{name}.json"))
-    }
 }
 
 #[cfg(test)]
