@@ -53,17 +53,20 @@ impl Lb {
         let cgroup = leftovers::cgroup(node.name())?;
         // `lb` makes and removes this one itself.
         let pin_dir = pins.path().join("lb");
-        let settings = vec![
-            ("LB_MANIFESTS", manifests.path().display().to_string()),
+        let mut settings = vec![
+            manifests.setting(),
             ("LB_NODE_NAME", node.name().to_owned()),
-            ("LB_CLUSTER_CIDR", addresses::PODS.join(",")),
-            ("LB_SERVICE_CIDR", addresses::SERVICES.join(",")),
             ("LB_HOOKS", hooks.to_owned()),
             ("LB_PIN_DIR", pin_dir.display().to_string()),
             ("LB_STATE_DIR", state.path().display().to_string()),
             ("NO_COLOR", String::from("1")),
             ("LB_CGROUP", cgroup.path().display().to_string()),
         ];
+        if !manifests.are_in_cluster() {
+            // Objects of the API say it there.
+            settings.push(("LB_CLUSTER_CIDR", addresses::PODS.join(",")));
+            settings.push(("LB_SERVICE_CIDR", addresses::SERVICES.join(",")));
+        }
         let traces = Traces::of(node.place())?;
         Ok(Self {
             place: node.place().in_cgroup(cgroup.path())?,
@@ -230,6 +233,21 @@ impl Lb {
             "`lb run` ended with {status}\n{}",
             self.said()
         );
+        Ok(())
+    }
+
+    /// Stops the daemon in its tracks, or lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self, is_frozen: bool) -> Result<()> {
+        let running = self.running.as_ref().context("`lb run` does not run")?;
+        let signal = if is_frozen {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        kill(Pid::from_raw(running.child.id().cast_signed()), signal)?;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod foreign;
 pub mod golden;
 pub mod http;
 pub mod install;
+pub mod kubernetes;
 pub mod lb;
 pub mod leftovers;
 pub mod manifests;

@@ -1,19 +1,28 @@
 //! Which objects does a test's cluster have? Manifests as `lb run --manifests` reads them, made
-//! from the places of a topology, in a directory of the test's own.
+//! from the places of a topology, in a directory of the test's own, or in a real API server.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::kubernetes::{Api, ControlPlane};
 use crate::leftovers::{self, Guard};
 use crate::topology::{Family, Node, Place};
 
 /// A directory of manifests; a file changes as a whole.
 #[derive(Debug)]
-pub struct Manifests(Guard);
+pub struct Manifests {
+    directory: Guard,
+    cluster: Option<(Arc<ControlPlane>, Mutex<Applied>)>,
+}
+
+/// What each file holds.
+type Applied = BTreeMap<String, Vec<Value>>;
 
 impl Manifests {
     /// An empty directory.
@@ -21,20 +30,54 @@ impl Manifests {
     /// # Errors
     /// It cannot be made.
     pub fn new() -> Result<Self> {
-        leftovers::temporary_dir("manifests").map(Self)
+        Ok(Self {
+            directory: leftovers::temporary_dir("manifests")?,
+            cluster: None,
+        })
+    }
+
+    /// The same objects in an API server: a file is what was applied together.
+    ///
+    /// # Errors
+    /// As [`Manifests::new`].
+    pub fn in_cluster(control: &Arc<ControlPlane>) -> Result<Self> {
+        Ok(Self {
+            cluster: Some((Arc::clone(control), Mutex::default())),
+            ..Self::new()?
+        })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
+    }
+
+    /// Whether they are in an API server.
+    #[must_use]
+    pub const fn are_in_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// The setting of `lb` that names the source: its variable and its value.
+    #[must_use]
+    pub fn setting(&self) -> (&'static str, String) {
+        match &self.cluster {
+            Some((control, _)) => ("LB_KUBECONFIG", control.kubeconfig().display().to_string()),
+            None => ("LB_MANIFESTS", self.path().display().to_string()),
+        }
     }
 
     /// Replaces a file by these objects, in one step: written beside it and renamed.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or the API server refuses an object.
     pub fn write(&self, file: &str, objects: &[Value]) -> Result<()> {
+        if let Some((control, applied)) = &self.cluster {
+            let mut applied = applied.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = applied.insert(file.to_owned(), objects.to_vec());
+            return replace(&control.api(), &before.unwrap_or_default(), objects);
+        }
         let documents: Vec<_> = objects.iter().map(Value::to_string).collect();
         self.write_text(file, &documents.join("\n---\n"))
     }
@@ -69,6 +112,34 @@ impl Manifests {
         self.write_text(&example.replace('/', "-"), &text)
     }
 }
+
+/// Changes what is in an API server as the text of a file changes.
+fn replace(api: &Api<'_>, before: &[Value], after: &[Value]) -> Result<()> {
+    let id = |object: &Value| (object["kind"].clone(), object["metadata"]["name"].clone());
+    let is_ending = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
+    let mut applied = Vec::new();
+    for object in after {
+        let same = before.iter().find(|before| id(before) == id(object));
+        if is_ending(object) {
+            if same.is_some_and(|before| !is_ending(before)) {
+                // Without a kubelet it stays so until it is deleted for good.
+                api.delete(object, GRACE_SECONDS)?;
+            }
+        } else if same != Some(object) {
+            applied.push(object.clone());
+        }
+    }
+    api.apply(&applied)?;
+    for object in before {
+        if !after.iter().any(|after| id(after) == id(object)) {
+            api.delete(object, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Longer than any test.
+const GRACE_SECONDS: u32 = 600;
 
 /// A Service in namespace `default` that selects the pods labelled `app: <app>`.
 #[derive(Clone, Debug)]
@@ -201,7 +272,7 @@ pub fn pod(node: &Node, place: &Place, app: &str, health: Health) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": {"nodeName": node.name(), "containers": [{"name": app}]},
+        "spec": {"nodeName": node.name(), "containers": [{"name": app, "image": app}]},
         "status": {
             "phase": "Running",
             "podIP": ips[0]["ip"],

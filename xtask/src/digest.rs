@@ -40,14 +40,19 @@ pub(crate) fn stamp_file(root: &Path, arch: &str) -> PathBuf {
 
 /// The stamp of an object made from the sources as they are now, with these features (comma-separated).
 pub(crate) fn stamp(root: &Path, arch: &str, features: &str) -> io::Result<String> {
+    let hash = hash(root, SOURCES)?;
+    Ok(format!(
+        "arch {arch}\nfeatures {features}\nsources {hash:016x}\n"
+    ))
+}
+
+/// A number that follows from the names and contents of these files, and of all files in these directories.
+pub(crate) fn hash(root: &Path, sources: &[&str]) -> io::Result<u64> {
     let mut hash = Fnv::new();
-    for source in SOURCES {
+    for source in sources {
         hash_tree(&mut hash, root, Path::new(source))?;
     }
-    Ok(format!(
-        "arch {arch}\nfeatures {features}\nsources {:016x}\n",
-        hash.0
-    ))
+    Ok(hash.0)
 }
 
 fn hash_tree(hash: &mut Fnv, root: &Path, path: &Path) -> io::Result<()> {

@@ -6,6 +6,7 @@ mod build;
 mod build_ebpf;
 mod demo;
 mod digest;
+mod kubernetes;
 mod linker;
 mod lint;
 mod machine;
@@ -40,6 +41,7 @@ enum Command {
     BuildEbpf(build_ebpf::Arguments),
     Build(build::Arguments),
     Demo(demo::Arguments),
+    Kubernetes(kubernetes::Arguments),
     Test(test::Arguments),
     /// Check format, lints, who imports whom, and what must not be in the files
     Lint,
@@ -66,6 +68,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::BuildEbpf(arguments) => build_ebpf::run(root, &arguments)?,
         Command::Build(arguments) => build::run(root, &arguments)?,
         Command::Demo(arguments) => demo::run(root, &arguments)?,
+        Command::Kubernetes(arguments) => kubernetes::run(root, &arguments)?,
         Command::Test(arguments) => return Ok(test::run(root, &arguments)),
         Command::Lint => return Ok(lint::run(root)),
         Command::Bench(arguments) => bench::run(root, &arguments)?,

@@ -4,14 +4,17 @@ use std::{ffi::OsString, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
-use crate::{build, digest, paths::Profile, process, setup};
+use crate::{build, digest, kubernetes, paths::Profile, process, setup};
 
-/// Tells a test, the demo or the bench which `lb` and which object to use.
+/// Tells a test, the demo or the bench which `lb` and which object to use, and which Kubernetes if one is built.
 pub(crate) fn point_to_products(command: &mut Command, root: &Path, profile: Profile) {
     command.env("LB_BIN", profile.binary(root, "lb")).env(
         "LB_OBJECT",
         digest::object_file(root, std::env::consts::ARCH),
     );
+    if let Ok(Some(directory)) = kubernetes::cached(root) {
+        command.env("LB_KUBERNETES", directory);
+    }
 }
 
 /// Installs what is missing, builds everything and runs that program of `lb-tests` to its end.

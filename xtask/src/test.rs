@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    build, machine,
+    build, kubernetes, machine,
     paths::Profile,
     process, program,
     report::{Outcome, Report},
@@ -32,6 +32,11 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> ExitCode {
     let mut report = Report::default();
     if !arguments.unit {
         report.check("setup", || setup::ensure(root));
+    }
+    // Who runs a part of the tests need not wait for what only the others call.
+    let is_whole = arguments.arguments.is_empty();
+    if !arguments.unit && is_whole && report.is_green() {
+        report.check("kubernetes", || kubernetes::ensure(root).map(drop));
     }
     if !arguments.unit && report.is_green() {
         report.check("build", || build::everything(root, Profile::Dev));
