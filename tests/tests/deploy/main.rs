@@ -1,0 +1,5 @@
+//! Is what operators apply consistent: with itself, with the program, and with the pages about it?
+
+mod files;
+mod names;
+mod rendered;
