@@ -27,3 +27,8 @@ pub(crate) static SOCKET_REFUSES: Global<u32> = Global::new(0);
 /// learned that an IPv6 header has no checksum of its own; 0 before.
 #[unsafe(no_mangle)]
 pub(crate) static CHECKSUM_IPV6: Global<u64> = Global::new(0);
+
+/// Digest of the object that the program is from. No program reads it: it tells userspace whether a
+/// program in the kernel is the one that it would load.
+#[unsafe(no_mangle)]
+pub(crate) static OBJECT_DIGEST: Global<u64> = Global::new(0);

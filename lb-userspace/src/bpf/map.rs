@@ -10,8 +10,10 @@ use bytemuck::Pod;
 use super::syscall::{self, MapFd};
 
 /// What the kernel says of a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapInfo {
+    /// Its name, cut at 15 characters.
+    pub name: String,
     /// `enum bpf_map_type`.
     pub kind: u32,
     /// The map's id on this kernel.
@@ -46,6 +48,7 @@ impl From<&MapFd> for MapInfo {
     fn from(map: &MapFd) -> Self {
         let info = &map.info;
         Self {
+            name: syscall::name(&info.name),
             kind: info.kind,
             id: info.id,
             key_size: info.key_size,
@@ -91,7 +94,19 @@ impl Held {
 /// # Errors
 /// What the kernel said; `InvalidData` if it is no array.
 pub fn first_element(path: &Path) -> io::Result<Vec<u8>> {
-    let map = MapFd::new(syscall::get(path)?, 1)?;
+    first(syscall::get(path)?)
+}
+
+/// [`first_element`] of an array by its id.
+///
+/// # Errors
+/// As there; `NotFound` if there is no such map.
+pub fn first_element_by_id(id: u32) -> io::Result<Vec<u8>> {
+    first(syscall::map_by_id(id)?)
+}
+
+fn first(fd: OwnedFd) -> io::Result<Vec<u8>> {
+    let map = MapFd::new(fd, 1)?;
     if map.info.key_size as usize != size_of::<u32>() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no array"));
     }

@@ -8,5 +8,5 @@ pub mod program;
 mod syscall;
 
 pub use link::{Attachment, Link, LinkInfo, Place, Target};
-pub use map::{Cursor, Held, Map, MapInfo, PerCpu, first_element};
+pub use map::{Cursor, Held, Map, MapInfo, PerCpu, first_element, first_element_by_id};
 pub use syscall::netns_cookie;

@@ -33,10 +33,9 @@ impl ProgramInfo {
     /// What the kernel said.
     pub fn of(program: BorrowedFd<'_>) -> io::Result<Self> {
         let raw: syscall::RawProgramInfo = syscall::info(program)?;
-        let name: Vec<u8> = raw.name.into_iter().take_while(|&c| c != 0).collect();
         Ok(Self {
             id: raw.id,
-            name: String::from_utf8_lossy(&name).into_owned(),
+            name: syscall::name(&raw.name),
             maps: syscall::program_maps(program)?,
         })
     }

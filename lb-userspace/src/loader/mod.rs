@@ -19,6 +19,7 @@ mod maps;
 mod pins;
 pub mod probe;
 mod programs;
+mod reuse;
 pub mod roles;
 mod uninstall;
 

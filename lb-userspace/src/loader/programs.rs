@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::programs::{Program, ProgramError, TestRun, TestRunOptions};
+use aya::maps::Map;
+use aya::programs::{Program, ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 
 use super::maps::Definition;
-use super::{LoadError, Pins};
+use super::{LoadError, Pins, reuse};
 use crate::bpf::program;
 
 /// What is frozen into the programs.
@@ -113,7 +114,10 @@ impl Programs {
     pub(super) fn get(&mut self, header: Header, name: &str) -> Result<&Loaded, LoadError> {
         let key = (header, name.to_owned());
         if !self.loaded.contains_key(&key) {
-            let loaded = self.load(header, name)?;
+            let loaded = match self.reuse(header, name)? {
+                Some(loaded) => loaded,
+                None => self.load(header, name)?,
+            };
             self.loaded.insert(key.clone(), loaded);
         }
         Ok(&self.loaded[&key])
@@ -141,17 +145,17 @@ impl Programs {
     pub(super) fn again(&mut self, header: Header, name: &str) -> Result<&Loaded, LoadError> {
         let instance = self.load_maps(header)?;
         self.instances.insert(header, instance);
-        self.loaded.remove(&(header, name.to_owned()));
-        self.get(header, name)
+        let loaded = self.load(header, name)?;
+        let key = (header, name.to_owned());
+        self.loaded.insert(key.clone(), loaded);
+        Ok(&self.loaded[&key])
     }
 
     /// Runs a program of type `sched_cls` over an empty packet and returns its result.
     pub(super) fn test_run(&mut self, name: &str) -> Result<u32, LoadError> {
         self.get(Header::Ethernet, name)?;
-        let instance = self.instance(Header::Ethernet)?;
-        let Some(Program::SchedClassifier(program)) = instance.program_mut(name) else {
-            return Err(LoadError::NoProgram(name.to_owned()));
-        };
+        let pin = self.pin(Header::Ethernet, name);
+        let program = SchedClassifier::from_pin(pin).map_err(failed(name))?;
         // The kernel takes nothing shorter than an Ethernet header.
         let packet = [0_u8; 64];
         let options = TestRunOptions {
@@ -160,6 +164,25 @@ impl Programs {
         };
         let result = program.test_run(options).map_err(failed(name))?;
         Ok(result.return_value)
+    }
+
+    /// The pinned program, if it is what would be loaded: that spares the verifier's time, so that a
+    /// restart takes effect at once.
+    fn reuse(&mut self, header: Header, name: &str) -> Result<Option<Loaded>, LoadError> {
+        let (pins, pin) = (self.pins.clone(), self.pin(header, name));
+        let Some(frozen) = frozen_map(self.instance(header)?) else {
+            return Ok(None);
+        };
+        // Whatever is wrong with the pin: the program that is loaded then takes its place.
+        let reused = reuse::matching(&pin, &pins, frozen).unwrap_or_else(|error| {
+            tracing::debug!(pin = %pin.display(), %error, "not reused");
+            None
+        });
+        Ok(reused.map(|(fd, id)| Loaded {
+            fd,
+            id,
+            name: name.to_owned(),
+        }))
     }
 
     fn load(&mut self, header: Header, name: &str) -> Result<Loaded, LoadError> {
@@ -196,11 +219,13 @@ impl Programs {
             loader.map_max_entries(name, *size);
         }
         let header = header.bytes();
+        let digest = reuse::digest(self.object);
         let socket_pods = u32::from(self.globals.socket_pods);
         let socket_connected_udp = u32::from(self.globals.socket_connected_udp);
         let socket_refuses = u32::from(self.globals.socket_refuses);
         loader
             .override_global("ETHERNET_HEADER", &header, true)
+            .override_global("OBJECT_DIGEST", &digest, true)
             .override_global("NODE_COOKIE", &self.globals.node_cookie, true)
             .override_global("SOCKET_PODS", &socket_pods, true)
             .override_global("SOCKET_CONNECTED_UDP", &socket_connected_udp, true)
@@ -210,6 +235,14 @@ impl Programs {
             .map_err(|source| LoadError::Maps {
                 source: Box::new(source),
             })
+    }
+}
+
+/// Id of the map with what is frozen into an instance's programs.
+fn frozen_map(instance: &Ebpf) -> Option<u32> {
+    match instance.map(reuse::FROZEN)? {
+        Map::Array(map) => Some(map.info().ok()?.id()),
+        _ => None,
     }
 }
 

@@ -6,11 +6,12 @@ use anyhow::Result;
 use lb_common::Ip4;
 use lb_common::layout::{Config, FrontendKey, FrontendRef, LINK_POD, LINK_UPLINK};
 use lb_common::limits::LAYOUT_VERSION;
-use lb_tests::install::{Install, SmallNode};
+use lb_tests::install::{Install, SmallNode, attach};
 use lb_tests::need;
 use lb_userspace::bpf::{Link, program};
 use lb_userspace::dataplane::Dataplane as _;
 use lb_userspace::loader::{Datapath, LoadError, Removed, uninstall};
+use lb_userspace::object;
 use lb_userspace::tables::{FamilyRow, Op, Row};
 
 const ATTACHED: [&str; 4] = [
@@ -51,41 +52,92 @@ fn programs_come_to_the_links_that_are_there_and_leave_without_a_trace() -> Resu
     })
 }
 
+/// A frontend of a map that is not to be lost.
+fn kept() -> Op {
+    let key = FrontendKey {
+        address: Ip4::new(10, 43, 165, 39),
+        port: 80,
+        protocol: 6,
+        reserved: 0,
+    };
+    let value = FrontendRef {
+        info: 1,
+        service_port: 1,
+    };
+    Op::Update(Row::V4(FamilyRow::Frontend(key, value)))
+}
+
 #[test]
-fn a_restart_keeps_maps_and_links_and_changes_programs_only() -> Result<()> {
+fn a_restart_keeps_maps_programs_and_links() -> Result<()> {
     need::root();
     let install = Install::new("restart")?;
     let node = SmallNode::new()?;
     node.netns().run(|| {
-        let frontend = Op::Update(Row::V4(FamilyRow::Frontend(
-            FrontendKey {
-                address: Ip4::new(10, 43, 165, 39),
-                port: 80,
-                protocol: 6,
-                reserved: 0,
-            },
-            FrontendRef {
-                info: 1,
-                service_port: 1,
-            },
-        )));
         let datapath = install.run()?;
-        datapath.tables()?.apply(&frontend)?;
+        datapath.tables()?.apply(&kept())?;
         let before = install.attached()?;
         // As after `kill -9`: nothing is told to anybody.
         drop(datapath);
-
-        let datapath = install.start()?;
-        assert_eq!(install.attached()?, before, "nothing is switched too early");
-        drop(datapath);
         let datapath = install.run()?;
-        let after = install.attached()?;
-        for ((name, link, program), (_, link_before, program_before)) in after.iter().zip(&before) {
-            assert_eq!(link, link_before, "{name}");
+        assert_eq!(install.attached()?, before);
+        assert_eq!(datapath.tables()?.read()?.v4.frontends.len(), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn another_version_or_setting_changes_the_programs_alone() -> Result<()> {
+    need::root();
+    let mut install = Install::new("upgrade")?;
+    let node = SmallNode::new()?;
+    let object = object::embedded().expect("`cargo xtask build-ebpf` was run before");
+    // What follows the last section is nobody's.
+    let newer: &'static [u8] = [object, &[0]].concat().leak();
+    node.netns().run(|| {
+        let datapath = install.run()?;
+        datapath.tables()?.apply(&kept())?;
+        drop(datapath);
+        for (what, object, connected_udp) in [
+            ("another object", newer, true),
+            ("another setting", newer, false),
+            ("both as at first", object, true),
+        ] {
+            let before = install.attached()?;
+            install.options.connected_udp = connected_udp;
+            drop(Datapath::start(&install.options, object)?);
+            let not_yet = install.attached()?;
+            assert_eq!(not_yet, before, "{what}: switched too early");
+            let mut datapath = Datapath::start(&install.options, object)?;
+            assert_eq!(attach(&mut datapath)?, []);
+            let after = install.attached()?;
+            assert_eq!(after.len(), before.len());
+            for ((name, link, program), (_, link_before, program_before)) in
+                after.iter().zip(&before)
+            {
+                assert_eq!(link, link_before, "{what}: {name}");
+                assert_ne!(program, program_before, "{what}: {name}");
+            }
+            assert_eq!(datapath.tables()?.read()?.v4.frontends.len(), 1);
+        }
+        Ok(())
+    })
+}
+
+/// A program with a map that nobody fills any more would be worse than none.
+#[test]
+fn programs_over_a_map_that_lost_its_pin_are_replaced() -> Result<()> {
+    need::root();
+    let install = Install::new("lost")?;
+    let node = SmallNode::new()?;
+    node.netns().run(|| {
+        drop(install.run()?);
+        let before = install.attached()?;
+        fs::remove_file(install.pins().join("flows4"))?;
+        drop(install.run()?);
+        for ((name, _, program), (_, _, program_before)) in install.attached()?.iter().zip(&before)
+        {
             assert_ne!(program, program_before, "{name}");
         }
-        assert_eq!(after.len(), before.len());
-        assert_eq!(datapath.tables()?.read()?.v4.frontends.len(), 1);
         Ok(())
     })
 }

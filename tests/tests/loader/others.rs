@@ -169,7 +169,10 @@ fn without_tcx_a_qdisc_of_ours_comes_and_goes_unless_others_use_it() -> Result<(
         assert_eq!(install.pinned("qdiscs")?, ["2-eth0", "3-pod0"]);
         let before = filter_programs()?;
         drop(install.run()?);
-        assert_ne!(filter_programs()?, before, "switched by the restart");
+        assert_eq!(filter_programs()?, before, "as they were");
+        install.options.connected_udp = false;
+        drop(install.run()?);
+        assert_ne!(filter_programs()?, before, "switched to other programs");
         assert_eq!(filters(Direction::In)?, ours("tc_uplink_in"));
 
         let removed = uninstall(install.pins())?;

@@ -16,7 +16,8 @@ use bytemuck::Pod;
 pub(super) use hook::{link_create, link_detach, link_update, query};
 pub(super) use map::MapFd;
 pub(super) use object::{
-    RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, pin, program_by_id, program_maps,
+    RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, name, pin, program_by_id,
+    program_maps,
 };
 
 /// A command of bpf(2).

@@ -87,6 +87,12 @@ struct About {
     info: u64,
 }
 
+/// A name as the kernel keeps it: up to the first zero.
+pub(in crate::bpf) fn name(bytes: &[u8; 16]) -> String {
+    let name: Vec<u8> = bytes.iter().copied().take_while(|&c| c != 0).collect();
+    String::from_utf8_lossy(&name).into_owned()
+}
+
 /// `struct bpf_map_info` up to what we read.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -97,6 +103,7 @@ pub(in crate::bpf) struct RawMapInfo {
     pub(in crate::bpf) value_size: u32,
     pub(in crate::bpf) max_entries: u32,
     pub(in crate::bpf) flags: u32,
+    pub(in crate::bpf) name: [u8; 16],
 }
 
 /// `struct bpf_prog_info` up to what we read.
