@@ -146,13 +146,7 @@ fn version_of(release: &str) -> (u8, u8) {
 /// Whether a string is among the zero-terminated ones in the type information.
 fn contains(btf: &[u8], text: &str) -> bool {
     let wanted = [b"\0", text.as_bytes(), b"\0"].concat();
-    memmem(btf, &wanted)
-}
-
-fn memmem(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    memchr::memmem::find(btf, &wanted).is_some()
 }
 
 #[cfg(test)]

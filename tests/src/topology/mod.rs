@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock};
 
 use anyhow::{Context as _, Result};
 use lb_userspace::bpf::{self, Attachment, Link};
@@ -26,6 +27,9 @@ use crate::need;
 
 /// With this variable set, a failed test waits for Enter before its namespaces go.
 const PAUSE: &str = "LB_PAUSE";
+
+/// Whose turn it is: many tests', or that of one which must be alone.
+static TURN: RwLock<()> = RwLock::new(());
 
 /// How packets between pods of different nodes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,6 +309,20 @@ impl Cluster {
 /// # Panics
 /// When the test fails, which is how it says so.
 pub fn on(make: impl FnOnce() -> Result<Cluster>, test: impl FnOnce(&Cluster) -> Result<()>) {
+    let _turn = TURN.read().unwrap_or_else(PoisonError::into_inner);
+    run(make, test);
+}
+
+/// [`on`], while no other test of this binary runs: for what must happen within a time.
+///
+/// # Panics
+/// As there.
+pub fn alone(make: impl FnOnce() -> Result<Cluster>, test: impl FnOnce(&Cluster) -> Result<()>) {
+    let _turn = TURN.write().unwrap_or_else(PoisonError::into_inner);
+    run(make, test);
+}
+
+fn run(make: impl FnOnce() -> Result<Cluster>, test: impl FnOnce(&Cluster) -> Result<()>) {
     need::root();
     let cluster = make().expect("the cluster can be made");
     let outcome = catch_unwind(AssertUnwindSafe(|| test(&cluster)));

@@ -10,7 +10,7 @@ use lb_tests::app::App;
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Health, Manifests, Service};
 use lb_tests::peer::{Dial, Transport};
-use lb_tests::topology::{Cluster, Family, Pair, Place, on};
+use lb_tests::topology::{Cluster, Family, Pair, Place, alone, on};
 use lb_tests::wait;
 use socket2::{Domain, Type};
 
@@ -98,7 +98,7 @@ fn clients(place: &Place, to: SocketAddr) -> Result<[Client; 2]> {
 /// Through the ClusterIP from a pod, through the NodePort from outside.
 #[test]
 fn udp_flows_of_a_backend_that_stops_serving_end_at_once() {
-    on(Cluster::routed_veth, |cluster| {
+    alone(Cluster::routed_veth, |cluster| {
         let manifests = manifests()?;
         let app = App::new(&manifests, "kubia", 8080);
         let names = ["kubia-0", "kubia-1"];
@@ -159,7 +159,7 @@ fn udp_flows_of_a_backend_that_stops_serving_end_at_once() {
 /// connected gets an error at once; one that is connected to the pod directly is left alone.
 #[test]
 fn the_nodes_own_udp_clients_move_or_hear_of_it() {
-    on(Cluster::routed_veth, |cluster| {
+    alone(Cluster::routed_veth, |cluster| {
         let manifests = manifests()?;
         let app = App::new(&manifests, "kubia", 8080);
         let places = [
