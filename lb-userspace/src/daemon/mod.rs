@@ -27,7 +27,7 @@ use tracing::{info, warn};
 pub use error::DaemonError;
 
 use crate::dataplane::kernel::KernelTables;
-use crate::input::{self, Update};
+use crate::input::{self, Trigger, Update};
 use crate::loader::{Clock, Datapath, Drift, Options};
 use crate::metrics::Standing;
 use crate::model::{Change, Problem};
@@ -163,6 +163,7 @@ impl<'s> Daemon<'s> {
     /// Follows the input.
     fn take_in(&mut self, mut update: Update, links: &Links, names: &mut Names) {
         let mut changes = std::mem::take(&mut update.changes);
+        let triggers = std::mem::take(&mut update.triggers);
         for change in &changes {
             self.reporter.follow(change);
         }
@@ -172,7 +173,7 @@ impl<'s> Daemon<'s> {
         changes.insert(0, self.node_change(links));
         self.configure(links);
         let touched = names.touched(self.reconciler.planner().world(), &changes);
-        self.write(changes, became_complete);
+        self.write(changes, triggers, became_complete);
         if !self.heard {
             self.heard = true;
             self.attach(links);
@@ -192,7 +193,7 @@ impl<'s> Daemon<'s> {
         }
         self.configure(links);
         let change = self.node_change(links);
-        self.write(vec![change], false);
+        self.write(vec![change], Vec::new(), false);
         if self.heard {
             self.attach(links);
         }
@@ -201,9 +202,9 @@ impl<'s> Daemon<'s> {
     }
 
     /// Has the maps follow the changes, and then whoever answers for them.
-    fn write(&mut self, changes: Vec<Change>, everything: bool) {
+    fn write(&mut self, changes: Vec<Change>, triggers: Vec<Trigger>, everything: bool) {
         let world = self.reconciler.planner().world();
-        let touched = self.served.arrived(world, &changes);
+        let touched = self.served.arrived(world, &changes, triggers);
         let (now, started) = (self.now(), Instant::now());
         if everything {
             self.reconciler.complete(CompleteList(changes), now);
@@ -211,7 +212,15 @@ impl<'s> Daemon<'s> {
             self.reconciler.apply(changes, now);
         }
         let world = self.reconciler.planner().world();
-        self.served.wrote(world, &touched, started.elapsed(), &[]);
+        self.served.wrote(world, &touched, started.elapsed());
+        self.caught_up();
+    }
+
+    /// Tells whoever measures when everything is written.
+    fn caught_up(&mut self) {
+        if !self.reconciler.is_behind() {
+            self.served.caught_up();
+        }
     }
 
     fn node_change(&self, links: &Links) -> Change {
@@ -261,6 +270,7 @@ impl<'s> Daemon<'s> {
     fn tick(&mut self, links: &Links) {
         let now = self.now();
         self.reconciler.tick(now);
+        self.caught_up();
         if self.attach_at.is_some_and(|at| at <= Instant::now()) {
             self.attach(links);
         }

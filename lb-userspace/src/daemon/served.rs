@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -12,8 +12,9 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::kernel::KernelTables;
 use crate::health::{Health, NodeAnswers, Ports};
 use crate::http::{AGAIN_AFTER, Answers, Server};
+use crate::input::Trigger;
 use crate::loader::Drift;
-use crate::metrics::{Metrics, MetricsAnswers, Standing};
+use crate::metrics::{LacksLocal, Metrics, MetricsAnswers, Standing};
 use crate::model::{Change, Object, ObjectName, Problem, World};
 use crate::settings::Settings;
 
@@ -22,7 +23,10 @@ use crate::settings::Settings;
 pub(super) struct Served {
     health: Health,
     metrics: Metrics,
+    lacks_local: LacksLocal,
     ports: Ports,
+    /// What happened in the cluster and is not in the maps yet.
+    waiting: Vec<Trigger>,
     /// Servers of the node itself, by the setting that asks for them.
     servers: Vec<(&'static str, SocketAddr, Server)>,
     news: Arc<Notify>,
@@ -56,6 +60,8 @@ impl Served {
         });
         Ok(Self {
             ports: Ports::new(health.clone(), Arc::clone(&news)),
+            lacks_local: LacksLocal::default(),
+            waiting: Vec::new(),
             servers: servers.collect(),
             health,
             metrics,
@@ -68,24 +74,41 @@ impl Served {
         self.news.notified().await;
     }
 
-    /// These changes came in; returns the Services that they touch, before the world follows them.
-    pub(super) fn arrived(&self, world: &World, changes: &[Change]) -> BTreeSet<ObjectName> {
-        self.metrics.arrived(changes);
-        let touched = changes.iter().map(|change| world.touched_by(change));
-        touched.flatten().collect()
-    }
-
-    /// The changes that touched these Services were written, which took so long; `triggers` are the
-    /// times at which what they follow happened.
-    pub(super) fn wrote(
+    /// These changes came in, which follow these triggers; returns the Services that they touch, before
+    /// the world follows them.
+    pub(super) fn arrived(
         &mut self,
         world: &World,
-        touched: &BTreeSet<ObjectName>,
-        took: Duration,
-        triggers: &[SystemTime],
-    ) {
-        self.metrics.wrote(took, triggers);
+        changes: &[Change],
+        triggers: Vec<Trigger>,
+    ) -> BTreeSet<ObjectName> {
+        self.metrics.arrived(changes);
+        let mut touched = BTreeSet::new();
+        let mut same = BTreeSet::new();
+        for change in changes {
+            let services = world.touched_by(change);
+            if let (Change::Slice(name, _), true) = (change, services.is_empty()) {
+                same.insert(name);
+            }
+            touched.extend(services);
+        }
+        let triggers = triggers.into_iter();
+        self.waiting
+            .extend(triggers.filter(|trigger| !same.contains(&trigger.slice)));
+        touched
+    }
+
+    /// The changes that touched these Services were written, which took so long.
+    pub(super) fn wrote(&mut self, world: &World, touched: &BTreeSet<ObjectName>, took: Duration) {
+        self.metrics.wrote(took);
+        let counts = self.lacks_local.follow(world, touched);
+        self.metrics.lacks_local(counts);
         self.ports.follow(world, touched);
+    }
+
+    /// Nothing that came in waits to be written any more.
+    pub(super) fn caught_up(&mut self) {
+        self.metrics.honoured(&std::mem::take(&mut self.waiting));
     }
 
     /// The daemon is at work, and everything is so.

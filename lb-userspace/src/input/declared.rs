@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 
@@ -148,6 +149,17 @@ pub(super) struct Slice {
     pub(super) headless: bool,
     /// Whether Kubernetes' EndpointSlice controller wrote it for a Service with a selector.
     pub(super) selected: bool,
+    /// When what it follows happened in the cluster.
+    pub(super) triggered: Option<Triggered>,
+}
+
+/// When something happened that a slice follows, as whoever wrote the slice says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Triggered {
+    /// Then.
+    pub(super) at: SystemTime,
+    /// The slice's family.
+    pub(super) family: Family,
 }
 
 /// An Endpoints object: its mirror, one slice for each family and set of ports.

@@ -13,6 +13,7 @@ mod standalone;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,8 @@ pub async fn start(
 pub struct Update {
     /// Services and slices that differ from the update before.
     pub changes: Vec<Change>,
+    /// What happened in the cluster that these slices follow.
+    pub triggers: Vec<Trigger>,
     /// This node as its Node object describes it.
     pub node: NodeObject,
     /// Prefixes of all ServiceCIDR objects and of `--service-cidr`.
@@ -98,6 +101,17 @@ pub struct Update {
     /// Whether the source has been read completely since the start; until then the absence of an
     /// object says nothing, and nothing may be pruned.
     pub complete: bool,
+}
+
+/// Something happened in the cluster, a slice follows it, and packets shall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    /// The slice.
+    pub slice: ObjectName,
+    /// Whether its endpoints are of IPv6.
+    pub is_ipv6: bool,
+    /// When it happened, by the clock of whoever wrote the slice.
+    pub at: SystemTime,
 }
 
 /// What the Node object of this node says; all empty while there is none.

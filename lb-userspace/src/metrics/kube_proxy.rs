@@ -1,7 +1,7 @@
 //! What has kube-proxy's name because it means the same?
 //!
-//! One write serves both address families here, so what kube-proxy counts for each is counted under
-//! both names.
+//! One write serves both address families here, so what kube-proxy counts of writes for each is counted
+//! under both names.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +13,8 @@ use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
 
 use super::Labels;
+use super::local::Counts;
+use crate::input::Trigger;
 use crate::model::Change;
 
 /// kube-proxy's values of `ip_family`.
@@ -27,6 +29,7 @@ type Codes = Family<Labels<1>, Counter>;
 pub(super) struct KubeProxy {
     sync_duration: Histograms,
     network_programming: Histograms,
+    lacks_local: Family<Labels<2>, Gauge>,
     last_sync: Seconds,
     last_queued: Seconds,
     endpoint_changes: Changes,
@@ -48,6 +51,7 @@ impl Default for KubeProxy {
         Self {
             sync_duration: Family::new_with_constructor(sync_buckets),
             network_programming: Family::new_with_constructor(network_buckets),
+            lacks_local: Family::default(),
             last_sync: Family::default(),
             last_queued: Family::default(),
             endpoint_changes: Changes::default(),
@@ -82,6 +86,11 @@ impl KubeProxy {
             "network_programming_duration_seconds",
             "Time from a change in the cluster to the maps, by the annotation of EndpointSlices",
             self.network_programming.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_no_local_endpoints_total",
+            "Ports of Services with policy Local whose endpoints are all on other nodes",
+            self.lacks_local.clone(),
         );
         registry.register(
             "sync_proxy_rules_last_timestamp_seconds",
@@ -138,20 +147,34 @@ impl KubeProxy {
         stamp(&self.last_queued);
     }
 
-    pub(super) fn wrote(&self, took: Duration, triggers: &[SystemTime]) {
+    pub(super) fn wrote(&self, took: Duration) {
         for family in FAMILIES {
-            let labels = ip_family(family);
-            let duration = self.sync_duration.get_or_create(&labels);
+            let duration = self.sync_duration.get_or_create(&ip_family(family));
             duration.observe(took.as_secs_f64());
-            let network = self.network_programming.get_or_create(&labels);
-            for trigger in triggers.iter().filter(|time| **time > self.started) {
-                // A clock that is ahead of ours: then nothing is known.
-                if let Ok(since) = trigger.elapsed() {
-                    network.observe(since.as_secs_f64());
-                }
-            }
         }
         stamp(&self.last_sync);
+    }
+
+    pub(super) fn honoured(&self, triggers: &[Trigger]) {
+        for trigger in triggers.iter().filter(|trigger| trigger.at > self.started) {
+            // A clock that is ahead of ours: then nothing is known.
+            if let Ok(since) = trigger.at.elapsed() {
+                let labels = ip_family(FAMILIES[usize::from(trigger.is_ipv6)]);
+                let network = self.network_programming.get_or_create(&labels);
+                network.observe(since.as_secs_f64());
+            }
+        }
+    }
+
+    pub(super) fn lacks_local(&self, counts: Counts) {
+        for (policy, counts) in ["internal", "external"].into_iter().zip(counts) {
+            for (family, count) in FAMILIES.into_iter().zip(counts) {
+                let policy = ("traffic_policy", policy.to_owned());
+                let [family] = ip_family(family);
+                let gauge = self.lacks_local.get_or_create(&[policy, family]);
+                gauge.set(i64::from(count));
+            }
+        }
     }
 
     pub(super) fn caught_up(&self) {

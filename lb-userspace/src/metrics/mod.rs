@@ -4,12 +4,13 @@
 
 mod kernel;
 mod kube_proxy;
+mod local;
 mod own;
 mod process;
 mod traffic;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use lb_common::names;
 use prometheus_client::encoding::text::encode;
@@ -17,12 +18,14 @@ use prometheus_client::registry::Registry;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::http::{Answers, Reply};
+use crate::input::Trigger;
 use crate::loader::Drift;
 use crate::model::{Change, Problem};
 use crate::tables::{Capacities, Tables};
 
 use kernel::Kernel;
 use kube_proxy::KubeProxy;
+pub use local::{Counts, LacksLocal};
 use own::Own;
 use process::Process;
 
@@ -67,10 +70,19 @@ impl Metrics {
         self.kube_proxy.arrived(changes);
     }
 
-    /// Changes were written, all in one step that took so long; `triggers` are the times at which
-    /// what they follow happened in the cluster.
-    pub fn wrote(&self, took: Duration, triggers: &[SystemTime]) {
-        self.kube_proxy.wrote(took, triggers);
+    /// Changes were written, all in one step that took so long.
+    pub fn wrote(&self, took: Duration) {
+        self.kube_proxy.wrote(took);
+    }
+
+    /// The maps hold what follows from these.
+    pub fn honoured(&self, triggers: &[Trigger]) {
+        self.kube_proxy.honoured(triggers);
+    }
+
+    /// Ports that have endpoints, but none on this node, as their policy wants it.
+    pub fn lacks_local(&self, counts: Counts) {
+        self.kube_proxy.lacks_local(counts);
     }
 
     /// How everything is now.

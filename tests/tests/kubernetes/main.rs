@@ -4,6 +4,7 @@
 //! namespaces; the EndpointSlice controller makes their slices.
 
 mod life;
+mod observed;
 mod rbac;
 mod scale;
 mod services;

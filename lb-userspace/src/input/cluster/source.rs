@@ -13,8 +13,10 @@ use super::follow::News;
 use super::read::{Reading, Said};
 use super::resource::Resource;
 use super::{Options, line::Version};
-use crate::input::declared::{Key, Kind, Object};
-use crate::input::{Allocations, NodeObject, Unmapped, UnmappedReason, Update, standalone};
+use crate::input::declared::{Family, Key, Kind, Object, Triggered};
+use crate::input::{
+    Allocations, NodeObject, Trigger, Unmapped, UnmappedReason, Update, standalone,
+};
 use crate::model::{self, Change, ObjectName, Problem};
 
 /// What is known of the cluster, and what of it is to be told.
@@ -33,6 +35,8 @@ pub(super) struct Source {
     node: Option<NodeObject>,
     /// Changes that nobody was told yet, the last one of each object.
     untold: BTreeMap<Key, Change>,
+    /// What the slices among them follow.
+    triggers: BTreeMap<Key, Vec<Trigger>>,
     /// Whether something else than changes is new.
     is_news: bool,
 }
@@ -57,6 +61,7 @@ impl Source {
             service_cidrs: BTreeMap::new(),
             node: None,
             untold: BTreeMap::new(),
+            triggers: BTreeMap::new(),
             is_news: false,
         }
     }
@@ -90,13 +95,20 @@ impl Source {
     pub(super) fn tell(&mut self) -> Update {
         self.is_news = false;
         let complete = self.is_complete();
-        let changes = if complete {
-            std::mem::take(&mut self.untold).into_values().collect()
+        let (changes, triggers) = if complete {
+            (
+                std::mem::take(&mut self.untold).into_values().collect(),
+                std::mem::take(&mut self.triggers)
+                    .into_values()
+                    .flatten()
+                    .collect(),
+            )
         } else {
-            Vec::new()
+            <_>::default()
         };
         Update {
             changes,
+            triggers,
             node: self.node.clone().unwrap_or_default(),
             service_cidrs: self.prefixes(),
             problems: self.all_problems(),
@@ -179,6 +191,13 @@ impl Source {
                 self.change(key, Change::Service(key.name.clone(), service));
             }
             Object::Slice(slice) => {
+                if let Some(Triggered { at, family }) = slice.triggered {
+                    self.triggers.entry(key.clone()).or_default().push(Trigger {
+                        slice: key.name.clone(),
+                        is_ipv6: family == Family::V6,
+                        at,
+                    });
+                }
                 let slice = (!slice.headless).then(|| slice.model.clone());
                 self.change(key, Change::Slice(key.name.clone(), slice));
             }
@@ -205,7 +224,11 @@ impl Source {
                 self.set_unmapped(&key.name, None);
                 self.change(key, Change::Service(key.name.clone(), None));
             }
-            Kind::EndpointSlice => self.change(key, Change::Slice(key.name.clone(), None)),
+            Kind::EndpointSlice => {
+                // What it followed was before it went.
+                self.triggers.remove(key);
+                self.change(key, Change::Slice(key.name.clone(), None));
+            }
             Kind::ServiceCidr => self.is_news |= self.service_cidrs.remove(&key.name).is_some(),
             // A node whose object is deleted still forwards, and where its pods are has not
             // changed: it stays as it was, and a problem says so.

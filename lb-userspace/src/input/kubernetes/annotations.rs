@@ -1,6 +1,9 @@
 //! What do our annotations say? A wrong one has no effect and is named; the object is served as if
 //! it were not there, as the API server takes any.
 
+use std::time::SystemTime;
+
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lb_common::names::ANNOTATION_PREFIX;
 
@@ -11,6 +14,8 @@ use crate::model::{Algorithm, WEIGHT_MAX};
 const ALGORITHM: &str = "algorithm";
 /// Of an EndpointSlice or Endpoints: the share of each of its endpoints.
 const WEIGHT: &str = "weight";
+/// Kubernetes' own, of an EndpointSlice.
+const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// The algorithm that a Service asks for.
 pub(super) fn algorithm(metadata: &ObjectMeta, findings: &mut Findings) -> Option<Algorithm> {
@@ -44,6 +49,14 @@ pub(super) fn weight(metadata: &ObjectMeta, findings: &mut Findings) -> u32 {
         );
     }
     weight.unwrap_or(DEFAULT)
+}
+
+/// When the change happened that a slice follows, as the controllers of the API write it. Whatever
+/// else stands there is nobody's mistake who could mend it: nothing is measured then, as in kube-proxy.
+pub(super) fn triggered(metadata: &ObjectMeta) -> Option<SystemTime> {
+    let text = metadata.annotations.as_ref()?.get(TRIGGERED)?;
+    let at: Timestamp = text.parse().ok()?;
+    Some(at.into())
 }
 
 /// An annotation's path and value; none if it is not there.

@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use super::{
     Findings, HEADLESS, MANAGED_BY, OTHER_PROXY, SERVICE_NAME, SLICE_CONTROLLER, annotations, item,
 };
-use crate::input::declared::{Family, Slice};
+use crate::input::declared::{Family, Slice, Triggered};
 use crate::model::{self, Endpoint, ObjectName, SlicePort};
 
 /// Reads a slice; none if it says nothing to us: it is another proxy's, of host names, or of no
@@ -45,10 +45,12 @@ pub(super) fn slice(
     let family = family?;
     let ports = ports(object, findings);
     let weight = annotations::weight(&object.metadata, findings);
+    let triggered = annotations::triggered(&object.metadata);
     let endpoints = object.endpoints.iter().flatten().enumerate();
     Some(Slice {
         headless: label(HEADLESS).is_some(),
         selected: label(MANAGED_BY).is_some_and(|name| name == SLICE_CONTROLLER),
+        triggered: triggered.map(|at| Triggered { at, family }),
         model: model::Slice {
             service: ObjectName::new(namespace, service),
             ports,

@@ -58,6 +58,7 @@ impl Source {
         problems.dedup();
         self.told = Update {
             changes: Vec::new(),
+            triggers: Vec::new(),
             node: self.objects.node(),
             service_cidrs: self.objects.service_cidrs().to_vec(),
             problems,

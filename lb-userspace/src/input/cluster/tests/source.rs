@@ -40,6 +40,13 @@ fn cidr() -> Reading {
     read(Kind::ServiceCidr, json).expect("readable")
 }
 
+fn slice(name: &str, version: u32, family: &str, trigger: &str) -> Reading {
+    let json = format!(
+        r#"{{"metadata":{{"namespace":"default","name":"{name}","resourceVersion":"{version}","labels":{{"kubernetes.io/service-name":"kubia"}},"annotations":{{"endpoints.kubernetes.io/last-change-trigger-time":"{trigger}"}}}},"addressType":"{family}","endpoints":[]}}"#
+    );
+    read(Kind::EndpointSlice, &json).expect("readable")
+}
+
 fn changed(changes: &[Change]) -> Vec<(&str, bool)> {
     let changes = changes.iter();
     changes
@@ -232,4 +239,46 @@ fn the_node_is_followed_and_stays_when_its_object_goes() {
         "{:?}",
         update.problems
     );
+}
+
+/// Kubernetes' measure of how long its changes take to arrive counts each of them once.
+#[test]
+fn what_slices_follow_is_told_once_and_not_before_everything_is_known() {
+    let told = |source: &mut Source| -> Vec<_> {
+        let triggers = source.tell().triggers.into_iter();
+        triggers
+            .map(|trigger| {
+                let at = jiff::Timestamp::try_from(trigger.at).expect("a time");
+                (trigger.slice.name, trigger.is_ipv6, at.to_string())
+            })
+            .collect()
+    };
+    let (first, second) = ("2025-11-21T12:00:00Z", "2025-11-21T12:00:07.25Z");
+    let mut source = source();
+    let now = |source: &mut Source, reading| source.hear(Kind::EndpointSlice, News::Now(reading));
+    now(&mut source, slice("four", 1, "IPv4", first));
+    assert_eq!(told(&mut source), []);
+    source.hear(Kind::Service, News::Listed(Vec::new()));
+    let slices = vec![slice("four", 1, "IPv4", first)];
+    source.hear(Kind::EndpointSlice, News::Listed(slices.clone()));
+    source.hear(Kind::ServiceCidr, News::Listed(vec![cidr()]));
+    source.hear(Kind::Node, News::Listed(vec![node(1, "10.42.0.0/24")]));
+    let four = |at: &str| ("four".to_owned(), false, at.to_owned());
+    assert_eq!(told(&mut source), [four(first)]);
+    source.hear(Kind::EndpointSlice, News::Listed(slices));
+    assert_eq!(told(&mut source), []);
+
+    // Two of one slice before anybody listens are two.
+    now(&mut source, slice("four", 2, "IPv4", first));
+    now(&mut source, slice("four", 3, "IPv4", second));
+    now(&mut source, slice("six", 1, "IPv6", second));
+    let six = ("six".to_owned(), true, second.to_owned());
+    assert_eq!(told(&mut source), [four(first), four(second), six]);
+
+    // What went follows nothing, and what is no time is none.
+    now(&mut source, slice("four", 4, "IPv4", second));
+    let name = ObjectName::new("default", "four");
+    source.hear(Kind::EndpointSlice, News::Gone(name));
+    now(&mut source, slice("six", 2, "IPv6", "yesterday"));
+    assert_eq!(told(&mut source), []);
 }
