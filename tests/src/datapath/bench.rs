@@ -11,7 +11,7 @@ use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::fixture::family;
-use super::kernel::{Code, Kernel};
+use super::kernel::{Code, Kernel, LOOPBACK};
 use super::maps::Drops;
 use super::row::{At, Fate, FlowPair, Row};
 use crate::packet::Packet;
@@ -206,6 +206,8 @@ impl<'c> Bench<'c> {
             ..Link::default()
         };
         self.kernel.set_link(self.uplink, uplink)?;
+        // Where an old kernel's test-run takes an XDP program's packets to come from.
+        self.kernel.set_link(LOOPBACK, uplink)?;
         for (_, link) in &self.pods {
             self.kernel.set_link(
                 *link,

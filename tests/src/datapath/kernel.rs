@@ -1,8 +1,10 @@
 //! How do the programs get into the kernel for a test, and how is one run over a packet?
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+use aya::programs::xdp::XdpLinkId;
 use aya::programs::{Program, ProgramError, TestRun as _, XdpMode};
 use aya::{Ebpf, EbpfLoader, TestRunOptions};
 use lb_common::addr::Family;
@@ -10,6 +12,7 @@ use lb_common::drops::Hook;
 use lb_common::layout::{Flow, FlowKey, Link};
 use lb_common::limits::ENTRIES_PER_EVICTABLE;
 use lb_userspace::dataplane::kernel::KernelTables;
+use lb_userspace::loader::features;
 use lb_userspace::tables::Tables;
 
 use super::maps::{self, Drops};
@@ -25,7 +28,7 @@ const SIZES: [(&str, u32); 6] = [
 ];
 
 /// Flow entries of each family, likewise.
-const FLOWS: u32 = 1 << 14;
+pub(super) const FLOWS: u32 = 1 << 14;
 
 /// The programs that see packets.
 const PROGRAMS: [&str; 5] = [
@@ -68,8 +71,29 @@ pub fn object_file() -> PathBuf {
 
 /// The programs in the kernel, with maps of their own.
 pub struct Kernel {
-    bpf: Ebpf,
+    /// Always there, but while this is dropped.
+    bpf: Option<Ebpf>,
     written: Tables,
+    xdp: Option<XdpLinkId>,
+    /// Others write to the maps, too.
+    is_shared: bool,
+}
+
+/// Programs that nobody uses at the moment: the verifier takes longer than most tests, and much
+/// longer where the processor is emulated.
+static IDLE: Mutex<Vec<Ebpf>> = Mutex::new(Vec::new());
+
+fn idle() -> MutexGuard<'static, Vec<Ebpf>> {
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if self.is_shared || self.clean_up().is_err() {
+            return;
+        }
+        idle().extend(self.bpf.take());
+    }
 }
 
 /// What a program did.
@@ -103,13 +127,28 @@ impl Code {
     }
 }
 
+/// The first kernel whose test-run says to an XDP program which link a packet came from; before,
+/// it is the loopback of the namespace.
+const XDP_CONTEXT: (u8, u8) = (5, 14);
+
+/// The loopback's index is 1 in every network namespace.
+pub(super) const LOOPBACK: u32 = 1;
+
+fn has_xdp_context() -> bool {
+    features::kernel_version() >= XDP_CONTEXT
+}
+
 impl Kernel {
-    /// Loads the object. The tables are empty.
+    /// The programs, with empty tables: those of a test that ended, or loaded anew.
     ///
     /// # Errors
     /// There is no object, or the kernel refuses it.
     pub fn load() -> Result<Self> {
-        Self::with_flows(FLOWS)
+        let there = idle().pop();
+        match there {
+            Some(bpf) => Ok(Self::of(bpf)),
+            None => Ok(Self::of(Self::load_anew(FLOWS)?)),
+        }
     }
 
     /// As [`Self::load`], with room for so many flow entries of each family.
@@ -117,32 +156,53 @@ impl Kernel {
     /// # Errors
     /// As there.
     pub fn with_flows(entries: u32) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
-        for (name, size) in SIZES {
-            loader.map_max_entries(name, size);
+        let mut kernel = Self::of(Self::load_anew(entries)?);
+        // Other tests could do nothing with it.
+        kernel.is_shared = true;
+        Ok(kernel)
+    }
+
+    fn of(bpf: Ebpf) -> Self {
+        Self {
+            bpf: Some(bpf),
+            written: Tables::default(),
+            xdp: None,
+            is_shared: false,
         }
-        let evictable = entries / ENTRIES_PER_EVICTABLE;
-        for (name, size) in [
-            ("flows4", entries),
-            ("flows6", entries),
-            ("evictable4", evictable),
-            ("evictable6", evictable),
-        ] {
-            loader.map_max_entries(name, size);
-        }
-        let checksum_flag = checksum_flag()?;
-        loader.override_global("CHECKSUM_IPV6", &checksum_flag, true);
-        let mut bpf = loader.load(&object()?).context("loading the BPF object")?;
+    }
+
+    fn load_anew(flows: u32) -> Result<Ebpf> {
+        let mut bpf = load_maps(&object()?, flows)?;
         for name in PROGRAMS {
             let program = bpf
                 .program_mut(name)
                 .with_context(|| format!("no program {name}"))?;
             load(program).with_context(|| format!("loading program {name}"))?;
         }
-        Ok(Self {
-            bpf,
-            written: Tables::default(),
-        })
+        Ok(bpf)
+    }
+
+    fn bpf(&self) -> &Ebpf {
+        self.bpf.as_ref().expect("it goes when this goes")
+    }
+
+    fn bpf_mut(&mut self) -> &mut Ebpf {
+        self.bpf.as_mut().expect("it goes when this goes")
+    }
+
+    /// Leaves programs and maps as they were after loading.
+    fn clean_up(&mut self) -> Result<()> {
+        if let Some(link) = self.xdp.take() {
+            self.xdp_uplink()?.detach(link)?;
+        }
+        self.reset(&Tables::default())
+    }
+
+    fn xdp_uplink(&mut self) -> Result<&mut aya::programs::Xdp> {
+        match self.bpf_mut().program_mut("xdp_uplink") {
+            Some(Program::Xdp(program)) => Ok(program),
+            _ => bail!("no program xdp_uplink"),
+        }
     }
 
     /// Begins anew: these tables, and nothing of what packets left behind.
@@ -150,9 +210,10 @@ impl Kernel {
     /// # Errors
     /// A map refuses.
     pub fn reset(&mut self, tables: &Tables) -> Result<()> {
-        maps::erase(&mut self.bpf, &self.written)?;
-        maps::forget(&mut self.bpf)?;
-        maps::write(&mut self.bpf, tables)?;
+        let before = std::mem::take(&mut self.written);
+        maps::erase(self.bpf_mut(), &before)?;
+        maps::forget(self.bpf_mut())?;
+        maps::write(self.bpf_mut(), tables)?;
         self.written = tables.clone();
         Ok(())
     }
@@ -162,20 +223,20 @@ impl Kernel {
     /// # Errors
     /// The map refuses.
     pub fn set_link(&mut self, ifindex: u32, link: Link) -> Result<()> {
-        maps::set_link(&mut self.bpf, ifindex, link)
+        maps::set_link(self.bpf_mut(), ifindex, link)
     }
 
-    /// Attaches the XDP program to a link, natively: only then can it be run as if there.
+    /// Attaches the XDP program to a link, natively: only then can it be run as if there, from
+    /// `XDP_CONTEXT` (5.14) on.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn attach_xdp(&mut self, link: &str) -> Result<()> {
-        let Some(Program::Xdp(program)) = self.bpf.program_mut("xdp_uplink") else {
-            bail!("no program xdp_uplink");
-        };
-        program
-            .attach(link, XdpMode::Driver)
-            .with_context(|| format!("attaching xdp_uplink to {link}"))?;
+        if !has_xdp_context() {
+            return Ok(());
+        }
+        let attached = self.xdp_uplink()?.attach(link, XdpMode::Driver);
+        self.xdp = Some(attached.with_context(|| format!("attaching xdp_uplink to {link}"))?);
         Ok(())
     }
 
@@ -199,7 +260,7 @@ impl Kernel {
         packet: &[u8],
         segment: u32,
     ) -> Result<Run> {
-        let (hook, result, bytes) = match self.bpf.program(program) {
+        let (hook, result, bytes) = match self.bpf().program(program) {
             Some(Program::SchedClassifier(classifier)) => {
                 let mut context = [0; SKB_GSO_SIZE + 4];
                 context[SKB_IFINDEX..][..4].copy_from_slice(&ifindex.to_ne_bytes());
@@ -217,7 +278,8 @@ impl Kernel {
                 let end = u32::try_from(packet.len())?;
                 context[XDP_DATA_END..][..4].copy_from_slice(&end.to_ne_bytes());
                 context[XDP_IFINDEX..][..4].copy_from_slice(&ifindex.to_ne_bytes());
-                let (result, bytes) = test_run(packet, &context, |options| xdp.test_run(options));
+                let context = if has_xdp_context() { &context[..] } else { &[] };
+                let (result, bytes) = test_run(packet, context, |options| xdp.test_run(options));
                 (Hook::Xdp, result, bytes)
             }
             _ => bail!("no program {program} for packets"),
@@ -233,8 +295,9 @@ impl Kernel {
     ///
     /// # Errors
     /// They cannot be pinned or opened.
-    pub fn pin(&self, pins: &Path) -> Result<KernelTables> {
-        for (name, map) in self.bpf.maps().filter(|(name, _)| !name.starts_with('.')) {
+    pub fn pin(&mut self, pins: &Path) -> Result<KernelTables> {
+        self.is_shared = true;
+        for (name, map) in self.bpf().maps().filter(|(name, _)| !name.starts_with('.')) {
             map.pin(pins.join(name))
                 .with_context(|| format!("pinning map {name}"))?;
         }
@@ -246,7 +309,7 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn flows<A: Family>(&mut self) -> Result<Vec<(FlowKey<A>, Flow<A>)>> {
-        maps::flows(&mut self.bpf)
+        maps::flows(self.bpf_mut())
     }
 
     /// The drop counters that are not zero.
@@ -254,8 +317,28 @@ impl Kernel {
     /// # Errors
     /// The map cannot be read.
     pub fn drops(&mut self) -> Result<Drops> {
-        maps::drops(&mut self.bpf)
+        maps::drops(self.bpf_mut())
     }
+}
+
+/// The object's maps in the kernel, small, and what is fixed for this kernel; no program yet.
+pub(super) fn load_maps(object: &[u8], flows: u32) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for (name, size) in SIZES {
+        loader.map_max_entries(name, size);
+    }
+    let evictable = flows / ENTRIES_PER_EVICTABLE;
+    for (name, size) in [
+        ("flows4", flows),
+        ("flows6", flows),
+        ("evictable4", evictable),
+        ("evictable6", evictable),
+    ] {
+        loader.map_max_entries(name, size);
+    }
+    let checksum_flag = checksum_flag()?;
+    loader.override_global("CHECKSUM_IPV6", &checksum_flag, true);
+    loader.load(object).context("loading the BPF object")
 }
 
 fn load(program: &mut Program) -> Result<(), ProgramError> {
@@ -276,7 +359,7 @@ fn test_run(
     let result = run(TestRunOptions {
         data_in: Some(packet),
         data_out: Some(&mut bytes),
-        ctx_in: Some(context),
+        ctx_in: (!context.is_empty()).then_some(context),
         ..TestRunOptions::default()
     });
     let length = result.as_ref().map_or(0, |result| result.data_size_out);

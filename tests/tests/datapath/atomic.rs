@@ -126,7 +126,7 @@ fn keep_dialling(kernel: &Kernel) -> Result<u32> {
 fn every_packet_sees_the_service_before_or_after_a_change() -> Result<()> {
     need::root();
     let pins = leftovers::pin_dir("atomic")?;
-    let kernel = Kernel::load()?;
+    let mut kernel = Kernel::load()?;
     let base = ConfigBase {
         hash_key: 1,
         snat_ports: [1_024, 2_047],
