@@ -163,7 +163,12 @@ fn toward<A: Messages + Maps, P: Packet>(
             match transit::way(packet, headers, &flow.destination, route) {
                 Ok(Way::NextHook) => return Verdict::Pass,
                 Ok(Way::Stack) => {}
-                Ok(Way::Out(route)) => way = Some(route),
+                Ok(Way::Out(link)) => {
+                    if packet.set_neighbour(route).is_none() {
+                        return Verdict::Drop(DropReason::KernelRefused);
+                    }
+                    way = Some(link);
+                }
                 Err(reason) => return Verdict::Drop(reason),
             }
         } else if flow.flags & FLOW_REPLY == 0
@@ -178,7 +183,7 @@ fn toward<A: Messages + Maps, P: Packet>(
         return Verdict::Drop(DropReason::KernelRefused);
     }
     match way {
-        Some(route) => Verdict::Out(route),
+        Some(link) => Verdict::Out(link),
         None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
         None => Verdict::Pass,
     }

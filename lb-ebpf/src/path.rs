@@ -228,7 +228,7 @@ fn translate<A: Wire + Maps, P: Packet>(
     match apply(packet, headers, flow, way) {
         None => Verdict::Drop(DropReason::KernelRefused),
         Some(()) => match way {
-            Some(Way::Out(route)) => Verdict::Out(route),
+            Some(Way::Out(link)) => Verdict::Out(link),
             None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
             _ => Verdict::Pass,
         },
@@ -244,6 +244,7 @@ fn apply<A: Wire + Maps, P: Packet>(
 ) -> Option<()> {
     if let Some(Way::Out(_)) = way {
         A::count_down(packet, headers)?;
+        packet.set_neighbour(&A::scratch()?.route)?;
     }
     if flow.flags & FLOW_BRIDGED != 0 {
         let route = &mut A::scratch()?.route;

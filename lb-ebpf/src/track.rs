@@ -166,7 +166,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
             let Scratch { flow, route, .. } = scratch;
             let to = transit::way(packet, headers, &flow.destination, route)?;
             let link = match to {
-                Way::Out(route) => maps::link(route.link),
+                Way::Out(link) => maps::link(link),
                 Way::Stack => None,
                 Way::NextHook => return Ok((&scratch.flow, Some(to))),
             };

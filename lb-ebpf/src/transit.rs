@@ -18,15 +18,15 @@ use lb_common::{
 
 use crate::{
     maps,
-    packet::{Packet, Route},
+    packet::Packet,
     parse::{Headers, Wire},
 };
 
 /// Who carries a packet on.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
-    /// We do, out of this link.
-    Out(Route),
+    /// We do, out of this link; the look-up found the neighbour.
+    Out(u32),
     /// The node's own stack: the destination is its own.
     Stack,
     /// A later hook, which can do more.
@@ -76,10 +76,7 @@ pub(crate) fn way<A: Wire, P: Packet>(
     if !P::can_send(link, neighbour_known) {
         return Ok(Way::NextHook);
     }
-    Ok(Way::Out(Route {
-        link,
-        ethernet: [parameters.smac, parameters.dmac],
-    }))
+    Ok(Way::Out(link))
 }
 
 /// Bytes of the longest packet that this one is on the wire, from the IP header on; zero if nobody

@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
     /// Goes back out of the link that it came from.
     Back,
     /// Goes out of this link, to the neighbour that the routing table names.
-    Out(Route),
+    Out(u32),
     /// What comes next happens out of line.
     Aside(Aside),
 }
@@ -59,15 +59,6 @@ impl Aside {
             _ => None,
         }
     }
-}
-
-/// Where transit leaves.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Route {
-    /// Interface index.
-    pub(crate) link: u32,
-    /// Sender's and receiver's link-layer address; zeros where the kernel will find them.
-    pub(crate) ethernet: [[u8; 6]; 2],
 }
 
 /// How a changed packet changes the checksum of its transport header; sums as of
@@ -143,6 +134,12 @@ pub(crate) trait Packet: Copy {
     /// The `BPF_FIB_LKUP_RET_*` code, or a negative error number.
     fn look_up_route(&self, parameters: &mut aya_ebpf::bindings::bpf_fib_lookup)
     -> Result<(), i64>;
+
+    /// Writes the link-layer addresses that a look-up found, where the kernel does not by itself. At
+    /// once, not with the verdict: where they would have to be kept, LLVM reads them on ways on which
+    /// there are none, which kernels before 6.3 refuse.
+    #[must_use]
+    fn set_neighbour(&mut self, found: &aya_ebpf::bindings::bpf_fib_lookup) -> Option<()>;
 
     /// Whether this hook can send packets out of a link; if not, they are left to the next hook,
     /// unchanged and before anything is written about them.

@@ -196,6 +196,11 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
+    fn set_neighbour(&mut self, _: &aya_ebpf::bindings::bpf_fib_lookup) -> Option<()> {
+        Some(())
+    }
+
+    #[inline(always)]
     fn can_send(_: u32, _: bool) -> bool {
         // The kernel asks for a neighbour that is not known while it holds the packet.
         true
@@ -216,10 +221,10 @@ impl Packet for Tc {
                 Some(()) => unsafe { bpf_redirect(self.link(), 0) as i32 },
                 None => TC_ACT_SHOT,
             },
-            Verdict::Out(route) => {
+            Verdict::Out(link) => {
                 // The kernel finds (or asks for) the neighbour by itself. Kernel 5.10.
                 // SAFETY: no parameters means none are read.
-                unsafe { bpf_redirect_neigh(route.link, core::ptr::null_mut(), 0, 0) as i32 }
+                unsafe { bpf_redirect_neigh(link, core::ptr::null_mut(), 0, 0) as i32 }
             }
             Verdict::Aside(what) => what as i32,
         }

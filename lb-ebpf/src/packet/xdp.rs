@@ -12,7 +12,7 @@ use aya_ebpf::{
 use bytemuck::Pod;
 use lb_common::{csum, drops::Hook, layout::LINK_XDP, wire::Ethernet};
 
-use super::{ChecksumChange, Packet, Route, Verdict};
+use super::{ChecksumChange, Packet, Verdict};
 use crate::maps;
 
 /// A frame as the driver received it.
@@ -38,38 +38,33 @@ impl Xdp {
         (place + size_of::<T>() <= end).then_some(place as *mut T)
     }
 
-    /// Sends the frame along a route, with the link-layer addresses that the look-up found.
+    /// Writes sender and receiver of the Ethernet header.
     #[inline(always)]
-    fn send(&mut self, route: &Route) -> u32 {
-        let [source, destination] = route.ethernet;
-        let header = self.load::<Ethernet>(0).map(|old| Ethernet {
+    fn address(&mut self, source: [u8; 6], destination: [u8; 6]) -> Option<()> {
+        let header = Ethernet {
             destination,
             source,
-            ..old
-        });
-        let Some(header) = header else {
-            return XDP_DROP;
+            ..self.load(0)?
         };
-        if self.store(0, header).is_none() {
-            return XDP_DROP;
-        }
-        if route.link == self.link() {
+        self.store(0, header)
+    }
+
+    /// Sends the frame out of a link.
+    #[inline(always)]
+    fn send(self, link: u32) -> u32 {
+        if link == self.link() {
             return XDP_TX;
         }
         // SAFETY: the helper only notes where the frame shall go.
-        unsafe { bpf_redirect(route.link, 0) as u32 }
+        unsafe { bpf_redirect(link, 0) as u32 }
     }
 
     /// Sends the frame back to where it came from.
     #[inline(always)]
-    fn turn_around(&mut self) -> u32 {
-        match self.load::<Ethernet>(0) {
-            Some(old) => self.send(&Route {
-                link: self.link(),
-                ethernet: [old.destination, old.source],
-            }),
-            None => XDP_DROP,
-        }
+    fn turn_around(&mut self) -> Option<u32> {
+        let old: Ethernet = self.load(0)?;
+        self.address(old.destination, old.source)?;
+        Some(XDP_TX)
     }
 }
 
@@ -173,6 +168,11 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn set_neighbour(&mut self, found: &FibLookup) -> Option<()> {
+        self.address(found.smac, found.dmac)
+    }
+
+    #[inline(always)]
     fn can_send(link: u32, neighbour_known: bool) -> bool {
         // A device that runs XDP itself takes frames from others; a tunnel or a device without
         // native XDP would lose them.
@@ -188,8 +188,8 @@ impl Packet for Xdp {
                 XDP_DROP
             }
             Verdict::End => XDP_DROP,
-            Verdict::Back => self.turn_around(),
-            Verdict::Out(route) => self.send(&route),
+            Verdict::Back => self.turn_around().unwrap_or(XDP_DROP),
+            Verdict::Out(link) => self.send(link),
             Verdict::Aside(what) => what as u32,
         };
         action as i32

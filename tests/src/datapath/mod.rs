@@ -5,10 +5,12 @@
 //! and neighbours are real. They have maps of their own, pinned nowhere.
 
 mod bench;
+mod code;
 mod fixture;
 mod kernel;
 pub(crate) mod maps;
 mod row;
+pub mod verifier;
 
 pub use bench::Bench;
 pub use fixture::{Endpoint, Fixture, SNAT_PORT, Service};

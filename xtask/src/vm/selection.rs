@@ -20,6 +20,13 @@ const TESTS: &[Tests] = &[
         not: &["atomic::", "flood::a_flood"],
         threads: 1,
     },
+    // Whether every program fits into this kernel, and what that costs it.
+    Tests {
+        target: "kernels",
+        parts: &[],
+        not: &[],
+        threads: 1,
+    },
     // What needs modules that not every host has.
     Tests {
         target: "topology",
