@@ -26,7 +26,8 @@ const JUST_NOW: u32 = 2;
 /// Whether the backend's reply would be taken for that of another flow that still lives: the same
 /// client port through another frontend, or directly. One that is over goes.
 #[inline(always)]
-pub(crate) fn is_taken<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> bool {
+pub(crate) fn is_taken<A: Maps>(scratch: &mut Scratch<A>) -> bool {
+    let key = &scratch.key;
     scratch.reply_key = mirror_key(key, &scratch.flow);
     match track::find(&scratch.reply_key) {
         Some(other)
@@ -59,6 +60,7 @@ pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
     }
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
     let now = now();
+    scratch.key = *key;
     scratch.flow = Flow {
         flags: FLOW_DIRECT,
         state: tcp::observe(0, headers.tcp_flags),
@@ -71,8 +73,7 @@ pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
         bytes: u64::from(headers.length),
         ..itself(key)
     };
-    track::settle(packet, key, scratch, draw)?;
-    Ok(Some(&scratch.flow))
+    track::settle(packet, draw).map(Some)
 }
 
 /// The entry of packets that would be this one's replies, if it is of a flow through a frontend.
@@ -133,6 +134,7 @@ pub(crate) fn is_of_direct<A: Maps>(key: &FlowKey<A>, reply: &Flow<A>, flags: u8
     let now = now();
     let forward_key = turned(key);
     scratch.reply_key = *key;
+    scratch.key = forward_key;
     scratch.flow = Flow {
         flags: FLOW_DIRECT,
         state: tcp::observe(0, tcp::ACK),
@@ -147,7 +149,7 @@ pub(crate) fn is_of_direct<A: Maps>(key: &FlowKey<A>, reply: &Flow<A>, flags: u8
     scratch.reply.state = tcp::observe(0, flags);
     room::end(key, reply);
     // Without room the connection goes on as before, and meets the flow's next beginning again.
-    let _without = room::enter(&forward_key, scratch);
+    let _without = room::enter(scratch);
     true
 }
 

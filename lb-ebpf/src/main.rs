@@ -17,6 +17,8 @@
 #[cfg(target_arch = "bpf")]
 mod affinity;
 #[cfg(target_arch = "bpf")]
+mod alone;
+#[cfg(target_arch = "bpf")]
 mod apart;
 #[cfg(target_arch = "bpf")]
 mod aside;
@@ -24,6 +26,8 @@ mod aside;
 mod call;
 #[cfg(target_arch = "bpf")]
 mod entry;
+#[cfg(target_arch = "bpf")]
+mod forget;
 #[cfg(target_arch = "bpf")]
 mod globals;
 #[cfg(target_arch = "bpf")]

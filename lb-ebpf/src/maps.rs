@@ -35,6 +35,8 @@ const _: () = assert!(
 /// interrupted by another of its kind on its CPU, so one for each CPU is enough.
 #[repr(C)]
 pub(crate) struct Scratch<A> {
+    /// The key of the flow that begins.
+    pub(crate) key: FlowKey<A>,
     /// The flow, as the client's packets see it.
     pub(crate) flow: Flow<A>,
     /// The replies' key.

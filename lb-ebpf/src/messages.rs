@@ -11,6 +11,7 @@ use lb_common::{
 };
 
 use crate::{
+    forget::forget,
     packet::Packet,
     parse::{Headers, Wire},
 };
@@ -168,13 +169,19 @@ pub(crate) fn error<A: Messages, P: Packet>(
 /// What is summed up in one turn: the verifier follows every turn by itself.
 type Chunk = [u32; 16];
 
+/// More than an error is long, and all ones, as a mask.
+const LONGEST: usize = 0x7ff;
+const _: () = assert!(Ip4::LONGEST < LONGEST && Ip6::LONGEST < LONGEST);
+
 /// Sum of so many bytes from an offset, in 16-bit words; an odd last byte counts as the first of
 /// a word.
 #[inline(always)]
 fn sum<P: Packet>(packet: &P, from: usize, length: usize) -> Option<u64> {
-    let words = length & !3;
-    let chunks = length & !(size_of::<Chunk>() - 1);
+    // Where each part begins is told anew: else the verifier would follow the rest by itself for
+    // each number of turns before it.
+    let place = |before: usize| from + (forget(before as u32) as usize & LONGEST);
     let mut sum = 0;
+    let chunks = length & !(size_of::<Chunk>() - 1);
     let mut i = 0;
     while i < chunks {
         // Hidden from LLVM, which would count the turns by arithmetic on pointers.
@@ -182,13 +189,16 @@ fn sum<P: Packet>(packet: &P, from: usize, length: usize) -> Option<u64> {
         sum += chunk.iter().map(|&word| u64::from(word)).sum::<u64>();
         i += size_of::<Chunk>();
     }
+    let rest = place(chunks);
+    let words = (length % size_of::<Chunk>()) & !3;
+    i = 0;
     while i < words {
-        let word: u32 = packet.load(black_box(from + i))?;
+        let word: u32 = packet.load(black_box(rest + i))?;
         sum += u64::from(word);
         i += 4;
     }
+    let rest = place(length & !3);
     let mut last = [0_u8; 4];
-    let rest = from + words;
     if length & 2 != 0 {
         let pair: [u8; 2] = packet.load(rest)?;
         [last[0], last[1]] = pair;

@@ -21,13 +21,13 @@ use crate::{
     track,
 };
 
-/// Enters the flow in `scratch` under this key, and its reply.
+/// Enters the flow in `scratch`, and its reply.
 ///
 /// # Errors
 /// The table is full of flows worth keeping.
 #[inline(always)]
-pub(crate) fn enter<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> Result<(), DropReason> {
-    may_go(key);
+pub(crate) fn enter<A: Maps>(scratch: &Scratch<A>) -> Result<(), DropReason> {
+    may_go(&scratch.key);
     // The reply first: once the packet is on its way, so may the answer be.
     if A::flows()
         .insert(&scratch.reply_key, &scratch.reply, 0)
@@ -35,7 +35,7 @@ pub(crate) fn enter<A: Maps>(key: &FlowKey<A>, scratch: &mut Scratch<A>) -> Resu
     {
         return Err(DropReason::FlowTableFull);
     }
-    if A::flows().insert(key, &scratch.flow, 0).is_err() {
+    if A::flows().insert(&scratch.key, &scratch.flow, 0).is_err() {
         let _absent = A::flows().remove(&scratch.reply_key);
         return Err(DropReason::FlowTableFull);
     }

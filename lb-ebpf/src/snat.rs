@@ -22,7 +22,7 @@ const THIS_NAMESPACE: u64 = u64::MAX;
 /// Says that the map has the key already, where it was to be new.
 const BPF_NOEXIST: u64 = 1;
 
-/// Gives the flow a source port that no other flow has toward this backend, and reserves it. A
+/// Gives the flow in `scratch` a source port that no other flow has toward this backend, and reserves it. A
 /// port is unique for (address, port, backend, protocol), so it repeats across backends.
 ///
 /// # Errors
@@ -30,10 +30,10 @@ const BPF_NOEXIST: u64 = 1;
 #[inline(always)]
 pub(crate) fn reserve<A: Maps, P: Packet>(
     packet: &P,
-    key: &FlowKey<A>,
     scratch: &mut Scratch<A>,
     draw: u32,
 ) -> Result<(), DropReason> {
+    let key = &scratch.key;
     let config = maps::config().ok_or(DropReason::SnatExhausted)?;
     scratch.holder = Reservation {
         client: key.source,

@@ -136,6 +136,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
     let key = &headers.flow;
     let now = now();
+    scratch.key = *key;
     scratch.flow = Flow {
         source: key.source,
         destination: forward.backend.address,
@@ -174,59 +175,60 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
             way = Some(to);
         }
     }
-    settle(packet, key, scratch, draw)?;
+    let flow = settle(packet, draw)?;
     affinity::remember(forward, &key.source, now);
-    Ok((&scratch.flow, way))
+    Ok((flow, way))
 }
 
-/// Enters the flow in `scratch` with a port that tells its replies from others', which is the
-/// client's own where that can be kept.
+/// Enters the flow in the scratch element with a port that tells its replies from others', which is
+/// the client's own where that can be kept; the flow, as it was entered.
 ///
 /// # Errors
 /// No free port, no room.
 #[inline(always)]
 pub(crate) fn settle<A: Maps, P: Packet>(
     packet: &P,
-    key: &FlowKey<A>,
-    scratch: &mut Scratch<A>,
     draw: u32,
-) -> Result<(), DropReason> {
-    match settled(packet, key, scratch, draw) {
-        Settled::Entered => Ok(()),
-        Settled::NoPort => Err(DropReason::SnatExhausted),
-        Settled::NoRoom => Err(DropReason::FlowTableFull),
+) -> Result<&'static Flow<A>, DropReason> {
+    const ENTERED: u32 = Settled::Entered as u32;
+    const NO_PORT: u32 = Settled::NoPort as u32;
+    match (packet.settle::<A>(draw), A::scratch()) {
+        (ENTERED, Some(scratch)) => Ok(&scratch.flow),
+        (NO_PORT, _) => Err(DropReason::SnatExhausted),
+        _ => Err(DropReason::FlowTableFull),
     }
 }
 
-/// What became of a flow that was to be entered. As wide as a register, as `DropReason` is.
+/// What became of a flow that was to be entered.
 #[derive(Clone, Copy)]
-#[repr(u64)]
-enum Settled {
+#[repr(u32)]
+pub(crate) enum Settled {
+    /// It is there.
     Entered,
+    /// No port is free.
     NoPort,
+    /// There is no room.
     NoRoom,
 }
 
-/// As [`settle`]: a function of its own to the verifier, which would check it at every place.
-#[inline(never)]
-fn settled<A: Maps, P: Packet>(
-    packet: &P,
-    key: &FlowKey<A>,
-    scratch: &mut Scratch<A>,
-    draw: u32,
-) -> Settled {
+/// As [`settle`]; for [`alone`](crate::alone) only.
+#[inline(always)]
+pub(crate) fn settled<A: Maps, P: Packet>(packet: &P, draw: u32) -> Settled {
+    let Some(scratch) = A::scratch() else {
+        return Settled::NoRoom;
+    };
     let is_masked = scratch.flow.flags & (FLOW_SNAT | FLOW_HAIRPIN) != 0;
-    let is_renumbered = !is_masked && apart::is_taken(key, scratch);
+    let is_renumbered = !is_masked && apart::is_taken(scratch);
     if is_renumbered {
         scratch.flow.flags |= FLOW_RENUMBERED;
     }
     let has_port = is_masked || is_renumbered;
-    if has_port && snat::reserve(packet, key, scratch, draw).is_err() {
+    if has_port && snat::reserve(packet, scratch, draw).is_err() {
         return Settled::NoPort;
     }
-    scratch.reply_key = mirror_key(key, &scratch.flow);
-    scratch.reply = mirror(key, &scratch.flow);
-    if room::enter(key, scratch).is_err() {
+    scratch.reply_key = mirror_key(&scratch.key, &scratch.flow);
+    scratch.reply = mirror(&scratch.key, &scratch.flow);
+    if room::enter(scratch).is_err() {
         if has_port {
             snat::give_back(&scratch.reply_key);
         }

@@ -93,6 +93,8 @@ impl Toolchain {
             linker,
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
+            // Else LLVM calls a loop, byte by byte, for all that it sets to zero.
+            "-Clink-arg=--disable-expand-memcpy-in-order".into(),
             arch,
         ];
         flags.join(OsStr::new("\x1f"))

@@ -7,6 +7,8 @@ mod xdp;
 use bytemuck::Pod;
 use lb_common::drops::{DropReason, Hook};
 
+use crate::alone::Alone;
+
 pub(crate) use tc::Tc;
 pub(crate) use xdp::Xdp;
 
@@ -78,7 +80,7 @@ pub(crate) struct ChecksumChange {
 }
 
 /// A packet at a hook. Offsets are in bytes from where the link-layer header begins.
-pub(crate) trait Packet: Copy {
+pub(crate) trait Packet: Copy + Alone {
     /// The hook.
     const HOOK: Hook;
 

@@ -6,7 +6,7 @@ use lb_tests::need;
 
 /// Programs that take packets in: the kernel gives up at a million.
 const ENTERING: Cost = Cost {
-    verified: 700_000,
+    verified: 300_000,
     stack: 512,
     instructions: 20_000,
 };
