@@ -27,7 +27,7 @@ use tracing::{info, warn};
 pub use error::DaemonError;
 
 use crate::dataplane::kernel::KernelTables;
-use crate::input::{self, Trigger, Update};
+use crate::input::{self, Following, Trigger, Update};
 use crate::loader::{Clock, Datapath, Drift, Options};
 use crate::metrics::Standing;
 use crate::model::{Change, Problem};
@@ -69,7 +69,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     let (sender, mut updates) = mpsc::channel(WAITING_UPDATES);
     // First of all: without it nothing is touched.
     let kept = state::manifests_beside(&state_file);
-    let _following = input::start(settings, before.allocations.clone(), kept, sender).await?;
+    let following = input::start(settings, before.allocations.clone(), kept, sender).await?;
     prepare::prepare(settings)?;
     let datapath = Datapath::start(&Options::from(settings), object::embedded()?)?;
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
@@ -98,7 +98,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
                 return Ok(());
             }
         }
-        daemon.report(&names);
+        daemon.report(&names, &following);
     }
 }
 
@@ -334,7 +334,7 @@ impl<'s> Daemon<'s> {
     }
 
     /// Says how it is; writes the state file if something is new and it was not just written.
-    fn report(&mut self, names: &Names) {
+    fn report(&mut self, names: &Names, following: &Following) {
         let planner = self.reconciler.planner();
         let writes = self.reconciler.writes();
         if writes != self.reported {
@@ -356,6 +356,7 @@ impl<'s> Daemon<'s> {
             problems.extend(names.problems());
             problems.extend(self.served.problems(&self.settings.node_name()));
             self.served.has_problems(&problems);
+            following.announce(&problems, self.reconciler.planner().world());
             let must_be = MustBe {
                 digests: self.reconciler.planner().tables().digests(),
                 attached: self.datapath.attached_pins(),

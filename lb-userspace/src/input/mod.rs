@@ -3,6 +3,7 @@
 //! A source turns the objects it watches into [`Update`]s; Kubernetes' own types end here.
 
 mod allocations;
+mod announcement;
 pub mod cluster;
 mod declared;
 mod findings;
@@ -20,8 +21,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub use allocations::Allocations;
+pub use announcement::Announcement;
 
-use crate::model::{Change, ObjectName, Problem};
+use crate::model::{Change, ObjectName, Problem, World};
 use crate::settings::Settings;
 
 /// Why there is nothing to serve. What is wrong with single objects, or for a time, is a
@@ -45,13 +47,30 @@ pub enum InputError {
 /// Keeps a source followed; dropped, no further updates come.
 #[derive(Debug)]
 pub struct Following {
-    _source: SourceGuard,
+    source: SourceGuard,
 }
 
 #[derive(Debug)]
 enum SourceGuard {
     Manifests { _following: manifests::Following },
-    Cluster { _following: cluster::Following },
+    Cluster { following: cluster::Following },
+}
+
+impl Following {
+    /// These are all the problems now: those of objects in a cluster are told there.
+    pub fn announce(&self, problems: &[Problem], world: &World) {
+        let SourceGuard::Cluster { following } = &self.source else {
+            return;
+        };
+        let of_objects = problems
+            .iter()
+            .filter(|problem| Announcement::is_of_object(problem));
+        following.announce(
+            of_objects
+                .map(|problem| Announcement::new(problem, world))
+                .collect(),
+        );
+    }
 }
 
 /// Follows what the settings name: manifests, else a cluster. For manifests, `before` is what was
@@ -73,12 +92,12 @@ pub async fn start(
         }
     } else if names_cluster || cluster::is_in_cluster() {
         SourceGuard::Cluster {
-            _following: cluster::start(cluster::Options::new(settings), updates).await?,
+            following: cluster::start(cluster::Options::new(settings), updates).await?,
         }
     } else {
         return Err(InputError::None);
     };
-    Ok(Following { _source: source })
+    Ok(Following { source })
 }
 
 /// What has changed at the source, and what is so now. The first one holds everything.

@@ -73,6 +73,8 @@ pub struct Service {
     pub health_check_node_port: Option<u16>,
     /// Annotation `lb/algorithm`; none = the node's default.
     pub algorithm: Option<Algorithm>,
+    /// `metadata.uid`: which of all Services that have ever had the name; empty in manifests.
+    pub uid: String,
 }
 
 /// How the frontends that are dialled from outside the cluster choose among their backends.

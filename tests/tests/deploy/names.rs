@@ -42,7 +42,7 @@ fn known_settings() -> Command {
 #[test]
 fn everything_has_the_one_name_and_version() -> Result<()> {
     for (file, kind) in [
-        ("kustomize/base/serviceaccount.yaml", "ServiceAccount"),
+        ("kustomize/base/rbac.yaml", "ServiceAccount"),
         ("kustomize/base/rbac.yaml", "ClusterRole"),
         ("kustomize/base/rbac.yaml", "ClusterRoleBinding"),
         ("kustomize/base/config.yaml", "ConfigMap"),

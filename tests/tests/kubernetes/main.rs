@@ -3,6 +3,7 @@
 //! Pods are objects of the API, as a kubelet would write them, whose addresses are real servers in
 //! namespaces; the EndpointSlice controller makes their slices.
 
+mod events;
 mod life;
 mod observed;
 mod rbac;

@@ -1,4 +1,4 @@
-//! What `deploy/rbac.yaml` grants is enough, and all of it is needed.
+//! What `deploy/kustomize/base/rbac.yaml` grants is enough, and all of it is needed.
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::app::App;
@@ -8,9 +8,13 @@ use lb_tests::manifests::{Manifests, Service};
 use lb_tests::topology::Family;
 use serde_json::{Value, json};
 
+use super::events::with_problem;
 use super::{SOON, await_answers, await_problems, in_cluster, kubia, tcp, wait};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+const FILE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../deploy/kustomize/base/rbac.yaml"
+);
 const TOKEN: &str = "/api/v1/namespaces/kube-system/serviceaccounts/lb/token";
 
 const AS: &str = "--as=system:serviceaccount:kube-system:lb";
@@ -21,8 +25,18 @@ fn role(control: &ControlPlane) -> Result<Value> {
     Ok(serde_json::from_str(&text)?)
 }
 
+/// Rules without one verb of one resource.
+#[derive(Debug)]
+struct Lacking {
+    verb: String,
+    resource: String,
+    /// The resource with its API group.
+    qualified: String,
+    rules: Value,
+}
+
 /// Each way to leave one verb of one resource out of the rules.
-fn lacking(rules: &Value) -> Result<Vec<(String, Value)>> {
+fn lacking(rules: &Value) -> Result<Vec<Lacking>> {
     let mut all = Vec::new();
     for (i, rule) in rules.as_array().context("rules")?.iter().enumerate() {
         let list = |field: &str| rule[field].as_array().cloned().context("a list");
@@ -48,9 +62,15 @@ fn lacking(rules: &Value) -> Result<Vec<(String, Value)>> {
                         changed.push(rule.clone());
                     }
                 }
-                let verb = verb.as_str().context("a verb")?;
-                let resource = resource.as_str().context("a resource")?;
-                all.push((format!("{verb} {resource}"), json!(changed)));
+                let text = |value: &Value| value.as_str().map(str::to_owned).context("a word");
+                let resource = text(&resource)?;
+                let qualified = format!("{resource}.{}", text(&rule["apiGroups"][0])?);
+                all.push(Lacking {
+                    verb: text(&verb)?,
+                    qualified: qualified.trim_end_matches('.').to_owned(),
+                    resource,
+                    rules: json!(changed),
+                });
             }
         }
     }
@@ -89,26 +109,34 @@ fn the_rules_are_enough_and_each_is_needed() {
 
         let role = role(control)?;
         let cases = lacking(&role["rules"])?;
-        ensure!(cases.len() >= 8, "{cases:?}");
-        for (lack, rules) in cases {
+        ensure!(cases.len() >= 9, "{cases:?}");
+        // Something to tell.
+        let odd = Service::new("odd", "odd").port(81, 8080).object();
+        manifests.write("odd.yaml", &[with_problem(odd)])?;
+        for Lacking {
+            verb,
+            resource,
+            qualified,
+            rules,
+        } in cases
+        {
             lb.stop()?;
             let mut less = role.clone();
             less["rules"] = rules;
             less["metadata"] = json!({"name": "lb"});
             control.api().apply(&[less])?;
-            let words: Vec<_> = lack.split(' ').collect();
             wait::until("the API server knows the rules", SOON, || {
                 // It fails where the answer is no.
-                let question = ["auth", "can-i", words[0], words[1], AS];
+                let question = ["auth", "can-i", &verb, &qualified, AS];
                 Ok(control.kubectl(&question).is_err())
             })?;
             lb.start()?;
-            await_problems(&lb, &format!("{lack} is missed"), |problems| {
+            await_problems(&lb, &format!("{verb} {resource} is missed"), |problems| {
                 let why = problems
                     .iter()
                     .filter_map(|problem| problem["why"].as_str());
                 let mut forbidden = why.filter(|why| why.contains("forbidden"));
-                forbidden.any(|why| words.iter().all(|word| why.contains(word)))
+                forbidden.any(|why| why.contains(&*verb) && why.contains(&*resource))
             })?;
             // What was there before is served all the same.
             await_answers(&client, tcp(kubia().port(Family::V4, 80)), &["kubia"])?;

@@ -62,7 +62,7 @@ impl From<kube::Error> for Ended {
             )),
             403 => Self::Trouble(Trouble {
                 why: format!(
-                    "{}; apply deploy/rbac.yaml, whose rules are all needed",
+                    "{}; apply deploy/kustomize/base/rbac.yaml, whose rules are all needed",
                     status.message
                 ),
                 is_forbidden: true,

@@ -330,7 +330,7 @@ async fn next(lines: &mut Lines, text: &mut Vec<u8>) -> io::Result<bool> {
 }
 
 /// Anything from 0 to 1.
-fn chance() -> f64 {
+pub(super) fn chance() -> f64 {
     let drawn = getrandom::u32().unwrap_or(u32::MAX / 2);
     f64::from(drawn) / f64::from(u32::MAX)
 }

@@ -4,6 +4,7 @@
 //! One task for each kind follows the API; one task gathers what they hear, so that whatever comes
 //! while the daemon is busy is told at once.
 
+mod announce;
 mod connect;
 mod ended;
 mod follow;
@@ -13,20 +14,23 @@ mod resource;
 mod source;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use connect::{Error, is_in_cluster};
 
+use self::announce::Announcer;
+use self::ended::Trouble;
 use self::follow::{Follower, News, Patience};
 use self::resource::resources;
 use self::source::Source;
-use super::Update;
 use super::declared::Kind;
+use super::{Announcement, Update};
 use crate::settings::Settings;
 
 /// News that may wait for the task that gathers them.
@@ -64,7 +68,19 @@ impl Options {
 /// Keeps the cluster followed; dropped, no further updates come.
 #[derive(Debug)]
 pub struct Following {
+    announcements: watch::Sender<Vec<Announcement>>,
     _tasks: JoinSet<()>,
+}
+
+impl Following {
+    /// These are all the problems of objects now.
+    pub fn announce(&self, all: Vec<Announcement>) {
+        self.announcements.send_if_modified(|before| {
+            let is_new = *before != all;
+            *before = all;
+            is_new
+        });
+    }
 }
 
 /// Follows the cluster: the first update with changes holds everything. That the API server does not
@@ -85,14 +101,23 @@ pub async fn start(options: Options, updates: mpsc::Sender<Update>) -> Result<Fo
         );
         tasks.spawn(follower.run());
     }
-    tasks.spawn(gather(Source::new(options, server), news, updates));
-    Ok(Following { _tasks: tasks })
+    let (announcements, all) = watch::channel(Vec::new());
+    let (refused, refusals) = mpsc::channel(1);
+    let announcer = Announcer::new(client, options.node_name.clone(), refused);
+    tasks.spawn(announcer.run(all));
+    let source = Source::new(options, server);
+    tasks.spawn(gather(source, news, refusals, updates));
+    Ok(Following {
+        announcements,
+        _tasks: tasks,
+    })
 }
 
 /// Takes news in and tells what they amount to, as soon as somebody has time to listen.
 async fn gather(
     mut source: Source,
     mut news: mpsc::Receiver<(Kind, News)>,
+    mut refusals: mpsc::Receiver<Option<Trouble>>,
     updates: mpsc::Sender<Update>,
 ) {
     let mut gathered = 0;
@@ -100,6 +125,10 @@ async fn gather(
         let heard = tokio::select! {
             biased;
             heard = news.recv(), if gathered < MOST_GATHERED => heard,
+            Some(refusal) = refusals.recv() => {
+                source.hear_of_events(refusal);
+                continue;
+            }
             permit = updates.reserve(), if source.has_news() => {
                 let Ok(permit) = permit else { return };
                 permit.send(source.tell());

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::announce::EVENTS;
 use super::ended::Trouble;
 use super::follow::News;
 use super::read::{Reading, Said};
@@ -27,6 +28,8 @@ pub(super) struct Source {
     /// Lists that were not heard yet.
     missing: BTreeSet<Kind>,
     troubles: BTreeMap<Kind, Trouble>,
+    /// What keeps problems from being told by Events.
+    refusal: Option<Trouble>,
     /// What is there, in which version.
     known: BTreeMap<Key, Version>,
     problems: BTreeMap<Key, Vec<Problem>>,
@@ -55,6 +58,7 @@ impl Source {
             ]
             .into(),
             troubles: BTreeMap::new(),
+            refusal: None,
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
             unmapped: BTreeMap::new(),
@@ -84,6 +88,12 @@ impl Source {
                 self.troubles.insert(kind, trouble);
             }
         }
+    }
+
+    /// Takes in whether Events can be written.
+    pub(super) fn hear_of_events(&mut self, refusal: Option<Trouble>) {
+        self.is_news |= self.refusal != refusal;
+        self.refusal = refusal;
     }
 
     /// Whether there is anything to tell.
@@ -283,18 +293,25 @@ impl Source {
                 lists.entry(&trouble.why).or_default().push(list);
             }
         }
-        let problem = |(why, lists): (&str, Vec<&str>)| Problem {
+        let problem = |what: String, why: String| Problem {
             object: model::Object {
                 kind: "APIServer".into(),
                 name: ObjectName::new("", &self.server),
             },
-            field: lists.join(", "),
-            why: format!(
-                "{why}; what was known of them stays in force, and it is asked again and again"
-            ),
+            field: what,
+            why,
             place: None,
         };
-        lists.into_iter().map(problem).collect()
+        let lists = lists.into_iter().map(|(why, lists)| {
+            let consequence =
+                "what was known of them stays in force, and it is asked again and again";
+            problem(lists.join(", "), format!("{why}; {consequence}"))
+        });
+        let refusal = self.refusal.iter().map(|Trouble { why, .. }| {
+            let consequence = "until then problems are told on the nodes alone";
+            problem(EVENTS.into(), format!("{why}; {consequence}"))
+        });
+        lists.chain(refusal).collect()
     }
 
     fn of_node(&self) -> Option<Problem> {

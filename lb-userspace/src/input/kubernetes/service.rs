@@ -67,6 +67,7 @@ pub(super) fn service(object: &core::Service, findings: &mut Findings) -> Servic
             affinity_seconds: affinity_seconds(spec, findings),
             health_check_node_port: health_check_node_port(spec, wants_health_check, findings),
             algorithm: annotations::algorithm(&object.metadata, findings),
+            uid: object.metadata.uid.clone().unwrap_or_default(),
             kind,
         },
     }
