@@ -181,9 +181,11 @@ fn sum<P: Packet>(packet: &P, from: usize, length: usize) -> Option<u64> {
     // each number of turns before it.
     let place = |before: usize| from + (forget(before as u32) as usize & LONGEST);
     let mut sum = 0;
-    let chunks = length & !(size_of::<Chunk>() - 1);
+    // Kernel 6.12 gets confused about a number of which it knows some bits, and would follow turns
+    // without end: it is told none, and that there is an end.
+    let chunks = forget((length & !(size_of::<Chunk>() - 1)) as u32) as usize;
     let mut i = 0;
-    while i < chunks {
+    while i < LONGEST && i < chunks {
         // Hidden from LLVM, which would count the turns by arithmetic on pointers.
         let chunk: Chunk = packet.load(black_box(from + i))?;
         sum += chunk.iter().map(|&word| u64::from(word)).sum::<u64>();
