@@ -5,12 +5,14 @@
 
 use core::hint::black_box;
 
+use lb_common::decide::{Arrival, Decision, Request, Tables as _, decide};
+
 use crate::{
     icmp,
     live::Live,
-    maps::Maps,
+    maps::{self, Maps},
     messages::Messages,
-    packet::{Aside, Packet, Verdict},
+    packet::{Aside, Packet, Tc, Verdict},
     parse::{Headers, parse},
     refuse,
 };
@@ -49,11 +51,54 @@ fn read<A: Messages, P: Packet>(packet: &P) -> Option<Headers<A>> {
 }
 
 /// A packet that leaves the node.
+#[inline(always)]
+pub(crate) fn leaving<A: Messages + Maps>(packet: Tc, what: Aside) -> i32 {
+    match what {
+        Aside::Icmp => leaving_message::<A>(packet),
+        _ => leaving_unrefused::<A>(packet),
+    }
+}
+
 #[inline(never)]
-pub(crate) fn leaving<A: Messages + Maps, P: Packet>(mut packet: P) -> i32 {
-    let verdict = match read::<A, P>(&packet) {
+fn leaving_message<A: Messages + Maps>(mut packet: Tc) -> i32 {
+    let verdict = match read::<A, Tc>(&packet) {
         Some(headers) => icmp::leaving(&mut packet, &headers),
         None => Verdict::Pass,
     };
     packet.finish(verdict)
+}
+
+/// What may begin a flow, of the node's own: if it is for a frontend that refuses, the socket hook had to
+/// let it go, and it gets its answer as if that came in by the link that the packet leaves by. There
+/// the frontend's route points, so the answer passes `rp_filter`.
+#[inline(never)]
+fn leaving_unrefused<A: Messages + Maps>(mut packet: Tc) -> i32 {
+    let verdict = match (read::<A, Tc>(&packet), Live::<A>::new()) {
+        (Some(headers), Some(live)) => refuse_own(&mut packet, &headers, &live),
+        _ => Verdict::Pass,
+    };
+    packet.finish_toward_stack(verdict)
+}
+
+#[inline(always)]
+fn refuse_own<A: Messages + Maps>(
+    packet: &mut Tc,
+    headers: &Headers<A>,
+    live: &Live<A>,
+) -> Verdict {
+    let request = Request {
+        flow: &headers.flow,
+        arrival: Arrival::Socket,
+        begins: true,
+    };
+    if !live.is_node(&headers.flow.source) {
+        return Verdict::Pass;
+    }
+    match decide(live, &request, 0) {
+        Decision::Refuse(reason) => {
+            maps::count(Tc::HOOK, reason);
+            refuse::answer(packet, headers, live.config(), Aside::Refuse)
+        }
+        _ => Verdict::Pass,
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn tc_pod_in(context: TcContext) -> i32 {
 /// Egress of a pod's host side: toward a pod of this node.
 #[classifier]
 pub(crate) fn tc_pod_out(context: TcContext) -> i32 {
-    path::leaving(Tc::new(&context))
+    path::leaving_to_pod(Tc::new(&context))
 }
 
 /// Ingress of an uplink: from another node or from outside.
@@ -39,7 +39,7 @@ pub(crate) fn tc_uplink_in(context: TcContext) -> i32 {
 /// Egress of an uplink: toward another node or outside.
 #[classifier]
 pub(crate) fn tc_uplink_out(context: TcContext) -> i32 {
-    path::leaving(Tc::new(&context))
+    path::leaving_by_uplink(Tc::new(&context))
 }
 
 /// Receive path of an uplink: from another node or from outside, before there is a socket buffer.

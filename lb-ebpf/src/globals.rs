@@ -23,6 +23,11 @@ pub(crate) static SOCKET_CONNECTED_UDP: Global<u32> = Global::new(1);
 #[unsafe(no_mangle)]
 pub(crate) static SOCKET_REFUSES: Global<u32> = Global::new(0);
 
+/// 1 = the socket hook serves this node but cannot refuse: traffic control does, where a packet leaves
+/// by an uplink.
+#[unsafe(no_mangle)]
+pub(crate) static EGRESS_REFUSES: Global<u32> = Global::new(0);
+
 /// Flag of `bpf_l4_csum_replace` for IPv6 addresses: 128 from kernel 6.16 on, where the helper
 /// learned that an IPv6 header has no checksum of its own; 0 before.
 #[unsafe(no_mangle)]

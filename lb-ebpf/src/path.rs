@@ -10,10 +10,10 @@ use lb_common::{
 };
 
 use crate::{
-    apart, aside,
+    apart, aside, globals,
     live::Live,
     maps::{self, Maps},
-    packet::{Aside, Packet, Verdict},
+    packet::{Aside, Packet, Tc, Verdict},
     parse::{Headers, Wire, checksum_offset, parse},
     rewrite::rewrite,
     track,
@@ -37,18 +37,31 @@ pub(crate) fn arriving<P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
     }
 }
 
-/// A packet that leaves the node: a reply toward the client gets the frontend's address back.
+/// A packet that leaves the node by a pod's link: a reply toward the client gets the frontend's
+/// address back.
 #[inline(always)]
-pub(crate) fn leaving<P: Packet>(mut packet: P) -> i32 {
+pub(crate) fn leaving_to_pod(packet: Tc) -> i32 {
+    leaving(packet, false)
+}
+
+/// A packet that leaves the node by an uplink: as toward a pod, and what the socket hook could not
+/// refuse is refused.
+#[inline(always)]
+pub(crate) fn leaving_by_uplink(packet: Tc) -> i32 {
+    leaving(packet, globals::EGRESS_REFUSES.load() != 0)
+}
+
+#[inline(always)]
+fn leaving(mut packet: Tc, refuses: bool) -> i32 {
     packet.pull();
     match packet.ether_type() {
         Ip4::ETHER_TYPE => {
-            let code = leave::<Ip4, P>(packet);
-            Aside::of_code(code).map_or(code, |_| aside::leaving::<Ip4, P>(packet))
+            let code = leave::<Ip4>(packet, refuses);
+            Aside::of_code(code).map_or(code, |what| aside::leaving::<Ip4>(packet, what))
         }
         Ip6::ETHER_TYPE => {
-            let code = leave::<Ip6, P>(packet);
-            Aside::of_code(code).map_or(code, |_| aside::leaving::<Ip6, P>(packet))
+            let code = leave::<Ip6>(packet, refuses);
+            Aside::of_code(code).map_or(code, |what| aside::leaving::<Ip6>(packet, what))
         }
         _ => packet.finish(Verdict::Pass),
     }
@@ -82,14 +95,14 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
 
 /// As `enter`.
 #[inline(never)]
-fn leave<A: Wire + Maps, P: Packet>(mut packet: P) -> i32 {
-    let verdict = leaving_toward_client::<A, P>(&mut packet);
+fn leave<A: Wire + Maps>(mut packet: Tc, refuses: bool) -> i32 {
+    let verdict = leaving_toward_client::<A>(&mut packet, refuses);
     packet.finish(verdict)
 }
 
 #[inline(always)]
-fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
-    let Some(headers) = parse::<A, P>(packet) else {
+fn leaving_toward_client<A: Wire + Maps>(packet: &mut Tc, refuses: bool) -> Verdict {
+    let Some(headers) = parse::<A, Tc>(packet) else {
         return Verdict::Pass;
     };
     match track::find(&headers.flow) {
@@ -106,6 +119,7 @@ fn leaving_toward_client<A: Wire + Maps, P: Packet>(packet: &mut P) -> Verdict {
             }
         }
         None if headers.flow.protocol == A::ICMP => Verdict::Aside(Aside::Icmp),
+        None if refuses && may_begin(&headers) => Verdict::Aside(Aside::Refuse),
         _ => Verdict::Pass,
     }
 }
@@ -124,6 +138,12 @@ fn begins_anew<A: Maps>(headers: &Headers<A>, flow: &Flow<A>) -> bool {
         && tcp::begins(headers.tcp_flags)
         && flow.flags & FLOW_REPLY == 0
         && track::gives_way(&headers.flow, flow)
+}
+
+/// Whether a flow may begin with the packet.
+#[inline(always)]
+fn may_begin<A>(headers: &Headers<A>) -> bool {
+    !has_connections(headers.flow.protocol) || tcp::begins(headers.tcp_flags)
 }
 
 /// A packet of a flow that is known.
@@ -160,7 +180,7 @@ fn begin<A: Wire + Maps, P: Packet>(
     let Some(live) = Live::<A>::new() else {
         return Verdict::Pass;
     };
-    let begins = !has_connections(headers.flow.protocol) || tcp::begins(headers.tcp_flags);
+    let begins = may_begin(headers);
     let request = Request {
         flow: &headers.flow,
         arrival,

@@ -4,8 +4,8 @@ use core::mem::size_of;
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
-        bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT,
+        TC_ACT_UNSPEC, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
     },
     helpers::{
         bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
@@ -21,6 +21,9 @@ use crate::{globals, maps};
 
 /// Headers are read and written in this many bytes at most: link layer, IPv6, TCP.
 const HEADERS: u32 = 14 + 40 + 20;
+
+/// Makes `bpf_redirect` hand a packet over as if the device had received it.
+const INGRESS: u64 = BPF_F_INGRESS as u64;
 
 /// A packet at ingress or egress of a device.
 #[derive(Clone, Copy)]
@@ -44,6 +47,20 @@ impl Tc {
         let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
         let place = start + offset;
         (place + size_of::<T>() <= end).then_some(place as *mut T)
+    }
+
+    /// As [`Packet::finish`], but what would go back goes up, to the node's own stack: it came from
+    /// there and was about to leave.
+    #[inline(always)]
+    pub(crate) fn finish_toward_stack(mut self, verdict: Verdict) -> i32 {
+        match verdict {
+            Verdict::Back => match self.turn_around() {
+                // SAFETY: the helper only notes where the packet shall go. Kernel 4.2.
+                Some(()) => unsafe { bpf_redirect(self.link(), INGRESS) as i32 },
+                None => TC_ACT_SHOT,
+            },
+            other => self.finish(other),
+        }
     }
 
     /// Swaps sender and receiver of the Ethernet header.

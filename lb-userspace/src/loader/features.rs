@@ -45,7 +45,7 @@ pub const TCX: Feature = Feature {
 pub const SET_RETVAL: Feature = Feature {
     name: "bpf_set_retval",
     since: (5, 18),
-    without: "connections of the node itself that should be refused time out",
+    without: "connections of the node itself are refused where they leave by an uplink",
 };
 
 /// `SO_NETNS_COOKIE`.

@@ -143,6 +143,7 @@ impl Datapath {
             socket_pods: options.socket == SocketScope::All,
             socket_connected_udp: options.connected_udp,
             socket_refuses: options.features.set_retval,
+            egress_refuses: options.socket != SocketScope::Off && !options.features.set_retval,
             checksum_ipv6: options.features.checksum_ipv6,
         };
         let mut programs = Programs::new(object, pins.clone(), &definitions, globals)?;

@@ -14,6 +14,10 @@ use super::{LoadError, Pins, reuse};
 use crate::bpf::program;
 
 /// What is frozen into the programs.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a global of the programs, which know numbers only"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Globals {
     /// Cookie of the network namespace that is the node.
@@ -24,6 +28,8 @@ pub(super) struct Globals {
     pub(super) socket_connected_udp: bool,
     /// The kernel has `bpf_set_retval`.
     pub(super) socket_refuses: bool,
+    /// What the socket hook cannot refuse is refused where it leaves.
+    pub(super) egress_refuses: bool,
     /// Flag that `bpf_l4_csum_replace` wants for IPv6.
     pub(super) checksum_ipv6: u64,
 }
@@ -223,6 +229,7 @@ impl Programs {
         let socket_pods = u32::from(self.globals.socket_pods);
         let socket_connected_udp = u32::from(self.globals.socket_connected_udp);
         let socket_refuses = u32::from(self.globals.socket_refuses);
+        let egress_refuses = u32::from(self.globals.egress_refuses);
         loader
             .override_global("ETHERNET_HEADER", &header, true)
             .override_global("OBJECT_DIGEST", &digest, true)
@@ -230,6 +237,7 @@ impl Programs {
             .override_global("SOCKET_PODS", &socket_pods, true)
             .override_global("SOCKET_CONNECTED_UDP", &socket_connected_udp, true)
             .override_global("SOCKET_REFUSES", &socket_refuses, true)
+            .override_global("EGRESS_REFUSES", &egress_refuses, true)
             .override_global("CHECKSUM_IPV6", &self.globals.checksum_ipv6, true)
             .load(self.object)
             .map_err(|source| LoadError::Maps {

@@ -338,6 +338,8 @@ pub(super) fn load_maps(object: &[u8], flows: u32) -> Result<Ebpf> {
     }
     let checksum_flag = checksum_flag()?;
     loader.override_global("CHECKSUM_IPV6", &checksum_flag, true);
+    // What only old kernels need is tried on every one.
+    loader.override_global("EGRESS_REFUSES", &1_u32, true);
     loader.load(object).context("loading the BPF object")
 }
 

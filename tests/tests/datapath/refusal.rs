@@ -81,6 +81,41 @@ fn a_service_without_endpoints_refuses() {
     });
 }
 
+/// Before kernel 5.18 the socket hook cannot refuse: what it had to let go is answered where it
+/// leaves. What others send through the node, or what is served, is not.
+#[test]
+fn what_the_node_sends_to_a_frontend_that_refuses_is_answered_where_it_leaves() {
+    check(|case| {
+        let lonely = Fixture::new().with(&Service::cluster_ip(case.protocol, case.vip(), &[]));
+        let own = case.first(case.node(40_000), case.vip());
+        let others = case.first(case.outside(), case.vip());
+        let leaves = |packet: &Packet, fate| vec![(At::ToUplink, packet.clone(), fate)];
+        let mut rows = vec![
+            Row {
+                steps: leaves(&own, Fate::Answered(refusal(case, &own))),
+                drops: vec!["no-endpoints"],
+                ..row("the node's own", lonely.clone())
+            },
+            Row {
+                steps: leaves(&others, Fate::Untouched),
+                ..row("another's", lonely.clone())
+            },
+            Row {
+                steps: leaves(&own, Fate::Untouched),
+                ..row("served", kubia(case))
+            },
+        ];
+        if case.is_tcp() {
+            let late = case.later(case.node(40_000), case.vip());
+            rows.push(Row {
+                steps: leaves(&late, Fate::Untouched),
+                ..row("not the first", lonely)
+            });
+        }
+        rows
+    });
+}
+
 #[test]
 fn tcp_that_belongs_to_no_flow_is_reset_and_a_reset_is_not() {
     check(|case| {
