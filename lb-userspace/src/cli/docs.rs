@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, golden};
 use crate::settings::kube_proxy::{self, Fate};
-use crate::settings::{API_VERSION, SIZES, TIMEOUTS, key_of, settings_of, variable_of};
+use crate::settings::{API_VERSION, SIZES, TIMEOUTS, followed, key_of, settings_of, variable_of};
 
 /// Width of help in the pages.
 const WIDTH: usize = 100;
@@ -72,7 +72,16 @@ fn the_page_about_settings() {
         page.push_str(&row(&setting));
     }
     page.push_str(
-        "\nkube-proxy's `--hostname-override` and `--master`, and the API server's `--service-cluster-ip-range` and \
+        "\n## Changes of the file\n\n`lb run` reads the file again when it changes, and on SIGHUP. \
+         These settings take effect at once; of all others that have changed a Problem says that \
+         they wait for the next start. While something is wrong with the file everything stays as \
+         it was, and a Problem says so.\n\n",
+    );
+    for flag in followed() {
+        writeln!(page, "- `{flag}`").expect("a text takes everything");
+    }
+    page.push_str(
+        "\n## Names of others\n\nkube-proxy's `--hostname-override` and `--master`, and the API server's `--service-cluster-ip-range` and \
          `--service-node-port-range` are understood as well.\n\n\
          ## Maps\n\nWhose size `--maps` may change, and the number of elements that they have room \
          for otherwise. A map that is full is a problem that `lb get problems` shows. A size takes \

@@ -35,6 +35,7 @@ use clap::{Parser, Subcommand};
 use lb_common::names;
 
 use self::error::CliError;
+use crate::daemon::ReadSettings;
 use crate::settings::{self, Settings, SettingsError};
 
 /// Exit code of a wrong command line or setting, as clap has it.
@@ -74,12 +75,19 @@ enum Command {
 #[must_use]
 pub fn main(
     arguments: impl IntoIterator<Item = OsString>,
-    environment: impl Fn(&str) -> Option<OsString>,
+    environment: impl Fn(&str) -> Option<OsString> + Send + 'static,
 ) -> ExitCode {
-    let cli = settings::parse::<Cli>(arguments, environment)
-        .and_then(|(cli, remarks)| cli.settings.check().map(|()| (cli, remarks)));
-    match cli {
-        Ok((cli, remarks)) => finish(cli.run(&remarks)),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parse = move || {
+        let (cli, remarks) = settings::parse::<Cli>(arguments.iter().cloned(), &environment)?;
+        cli.settings.check()?;
+        Ok((cli, remarks))
+    };
+    match parse() {
+        Ok((cli, remarks)) => {
+            let read = Box::new(move || Ok(parse()?.0.settings));
+            finish(cli.run(&remarks, read))
+        }
         Err(SettingsError::Usage(usage)) => usage.exit(),
         Err(error) => {
             eprintln!("error: {error}");
@@ -90,9 +98,9 @@ pub fn main(
 
 impl Cli {
     /// Does what was asked for; `remarks` are about the settings.
-    fn run(&self, remarks: &[String]) -> Result<ExitCode, CliError> {
+    fn run(&self, remarks: &[String], read: ReadSettings) -> Result<ExitCode, CliError> {
         match &self.command {
-            Command::Run(_) => run::Run::run(&self.settings, remarks),
+            Command::Run(_) => run::Run::run(&self.settings, remarks, read),
             Command::Uninstall(_) => uninstall::Uninstall::run(&self.settings),
             Command::Get(get) => get.run(&self.settings),
             Command::Explain(explain) => explain.run(&self.settings),

@@ -7,7 +7,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
-use crate::daemon;
+use crate::daemon::{self, ReadSettings};
 use crate::settings::Settings;
 
 /// Serve Services on this node, and follow changes, until stopped
@@ -19,13 +19,20 @@ use crate::settings::Settings;
 /// Programs, maps and connections stay when it stops, however it stops: the next one takes over what
 /// it finds. `lb uninstall` removes all of it.
 ///
+/// The configuration file is read again when it changes, and on SIGHUP. What takes effect at the next
+/// start only is a problem until then (`lb get problems`).
+///
 /// The log goes to standard error; RUST_LOG (`debug`, `warn`) says how much of it.
 #[derive(Args, Debug)]
 pub(super) struct Run {}
 
 impl Run {
-    /// Serves until stopped; `remarks` are about the settings.
-    pub(super) fn run(settings: &Settings, remarks: &[String]) -> Result<ExitCode, CliError> {
+    /// Serves until stopped; `remarks` are about the settings, which can be read anew.
+    pub(super) fn run(
+        settings: &Settings,
+        remarks: &[String],
+        read: ReadSettings,
+    ) -> Result<ExitCode, CliError> {
         let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         tracing_subscriber::fmt()
             .with_env_filter(level)
@@ -40,7 +47,7 @@ impl Run {
             .enable_all()
             .build()
             .map_err(CliError::Runtime)?;
-        runtime.block_on(daemon::run(settings))?;
+        runtime.block_on(daemon::run(settings, read))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -9,21 +9,29 @@ use crate::loader::Drift;
 
 /// When audits are due.
 #[derive(Debug)]
-pub(super) struct Audits(Option<Interval>);
+pub(super) struct Audits(Duration, Option<Interval>);
 
 impl Audits {
     /// The first one is due after one interval; none are where it is zero.
     pub(super) fn every(period: Duration) -> Self {
-        Self((!period.is_zero()).then(|| {
+        let interval = (!period.is_zero()).then(|| {
             let mut interval = interval_at(Instant::now() + period, period);
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
-        }))
+        });
+        Self(period, interval)
+    }
+
+    /// They are due so often from now on.
+    pub(super) fn follow(&mut self, period: Duration) {
+        if self.0 != period {
+            *self = Self::every(period);
+        }
     }
 
     /// Waits until one is due.
     pub(super) async fn tick(&mut self) {
-        match &mut self.0 {
+        match &mut self.1 {
             Some(interval) => drop(interval.tick().await),
             None => pending().await,
         }

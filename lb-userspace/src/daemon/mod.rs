@@ -13,6 +13,7 @@ pub(crate) mod node;
 mod ports;
 mod prepare;
 mod reporter;
+mod reread;
 mod served;
 mod stop;
 mod sweep;
@@ -25,6 +26,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 pub use error::DaemonError;
+pub use reread::ReadSettings;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::input::{self, Following, Trigger, Update};
@@ -40,6 +42,7 @@ use audit::Audits;
 use links::{Heard, Links};
 use names::Names;
 use reporter::{MustBe, Reporter};
+use reread::Reread;
 use served::Served;
 use stop::Stop;
 use sweep::{Sweep, Timeouts};
@@ -51,11 +54,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What is wrong with attachments is looked at again after so long.
 const ATTACH_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// Serves until SIGTERM or SIGINT; the datapath stays.
+/// Serves until SIGTERM or SIGINT; the datapath stays. What the configuration file says meanwhile is
+/// `read` anew.
 ///
 /// # Errors
 /// [`DaemonError`]: only what nothing can be served with.
-pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
+pub async fn run(settings: &Settings, read: ReadSettings) -> Result<(), DaemonError> {
     let state_file = settings.state_file();
     let _lock = Lock::take(&state_file)?;
     let before = match State::read(&state_file) {
@@ -73,6 +77,7 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
     prepare::prepare(settings)?;
     let datapath = Datapath::start(&Options::from(settings), object::embedded()?)?;
     let mut stop = Stop::new().map_err(DaemonError::Netlink)?;
+    let mut reread = Reread::new(settings, read).map_err(DaemonError::Netlink)?;
     let mut links = Links::follow()?;
     let mut names = Names::new(settings);
     let mut daemon = Daemon::adopt(settings, datapath, before, &links)?;
@@ -93,18 +98,23 @@ pub async fn run(settings: &Settings) -> Result<(), DaemonError> {
             () = daemon.due() => daemon.tick(&links),
             _ = sweep.tick() => daemon.sweep(),
             () = audit.tick() => daemon.audit(&links),
+            () = reread.changed() => {
+                daemon.settings = reread.follow(&daemon.settings);
+                audit.follow(daemon.settings.audit_interval);
+                daemon.node_changed(&links);
+            }
             signal = stop.wait() => {
                 info!(signal, "stopped; forwarding goes on");
                 return Ok(());
             }
         }
-        daemon.report(&names, &following);
+        daemon.report(&names, &reread, &following);
     }
 }
 
 /// Everything that is kept between two events.
-struct Daemon<'s> {
-    settings: &'s Settings,
+struct Daemon {
+    settings: Settings,
     clock: Clock,
     datapath: Datapath,
     reconciler: Reconciler<KernelTables>,
@@ -125,10 +135,10 @@ struct Daemon<'s> {
     started: Instant,
 }
 
-impl<'s> Daemon<'s> {
+impl Daemon {
     /// Takes over what the maps hold; nothing of it changes yet.
     fn adopt(
-        settings: &'s Settings,
+        settings: &Settings,
         datapath: Datapath,
         before: State,
         links: &Links,
@@ -137,7 +147,7 @@ impl<'s> Daemon<'s> {
         let base = base(settings, &Update::default(), &clock, links);
         let started = Instant::now();
         Ok(Self {
-            settings,
+            settings: settings.clone(),
             clock,
             reconciler: Reconciler::adopt(KernelTables::open(&settings.pin_dir)?, base, 0)?,
             datapath,
@@ -188,9 +198,13 @@ impl<'s> Daemon<'s> {
         for link in &heard.filters {
             self.datapath.filters_changed(*link);
         }
-        if !heard.is_news() {
-            return;
+        if heard.is_news() {
+            self.node_changed(links);
         }
+    }
+
+    /// Follows what links, addresses and settings say of the node.
+    fn node_changed(&mut self, links: &Links) {
         self.configure(links);
         let change = self.node_change(links);
         self.write(vec![change], Vec::new(), false);
@@ -225,7 +239,7 @@ impl<'s> Daemon<'s> {
 
     fn node_change(&self, links: &Links) -> Change {
         Change::Node(node::node(
-            self.settings,
+            &self.settings,
             &self.said.node,
             &self.said.service_cidrs,
             &links.addresses(),
@@ -233,14 +247,14 @@ impl<'s> Daemon<'s> {
     }
 
     fn configure(&mut self, links: &Links) {
-        let base = base(self.settings, &self.said, &self.clock, links);
+        let base = base(&self.settings, &self.said, &self.clock, links);
         let now = self.now();
         self.reconciler.configure(base, now);
     }
 
     /// Makes attachments match what links there are; what is wrong is looked at again.
     fn attach(&mut self, links: &Links) {
-        let primary = node::primary(self.settings, &self.said.node, &links.addresses());
+        let primary = node::primary(&self.settings, &self.said.node, &links.addresses());
         let addresses = primary.into_iter().collect();
         let problems = self.datapath.attach(&links.facts, &addresses);
         self.attach_at = (!problems.is_empty()).then(|| Instant::now() + ATTACH_AGAIN_AFTER);
@@ -298,7 +312,7 @@ impl<'s> Daemon<'s> {
 
     fn sweep(&mut self) {
         let tables = self.reconciler.dataplane();
-        let timeouts = Timeouts::new(self.settings);
+        let timeouts = Timeouts::new(&self.settings);
         let swept = self
             .sweep4
             .step(tables, &self.clock, timeouts)
@@ -334,7 +348,7 @@ impl<'s> Daemon<'s> {
     }
 
     /// Says how it is; writes the state file if something is new and it was not just written.
-    fn report(&mut self, names: &Names, following: &Following) {
+    fn report(&mut self, names: &Names, reread: &Reread, following: &Following) {
         let planner = self.reconciler.planner();
         let writes = self.reconciler.writes();
         if writes != self.reported {
@@ -354,6 +368,7 @@ impl<'s> Daemon<'s> {
             problems.extend(self.reconciler.problems());
             problems.extend(self.attach_problems.iter().cloned());
             problems.extend(names.problems());
+            problems.extend(reread.problems());
             problems.extend(self.served.problems(&self.settings.node_name()));
             self.served.has_problems(&problems);
             following.announce(&problems, self.reconciler.planner().world());

@@ -4,6 +4,7 @@
 
 mod derived;
 mod file;
+mod follow;
 mod interval;
 pub mod kube_proxy;
 mod layers;
@@ -22,6 +23,8 @@ use lb_common::drops::Hook;
 use lb_common::names;
 
 pub use file::API_VERSION;
+#[cfg(test)]
+pub(crate) use follow::followed;
 pub use layers::{SettingsError, key_of, parse, settings_of, variable_of};
 pub use listen::Listen;
 pub use preparation::Preparation;

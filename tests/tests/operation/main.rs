@@ -4,3 +4,4 @@ mod audit;
 mod capabilities;
 mod health;
 mod prepare;
+mod settings;
