@@ -94,6 +94,7 @@ pub async fn run(settings: &Settings, read: ReadSettings) -> Result<(), DaemonEr
             },
             heard = links.next() => daemon.links_changed(&heard?, &links),
             () = names.changed() => daemon.reporter.touch(),
+            () = daemon.reporter.written() => daemon.reporter.finish(),
             () = daemon.served.changed() => daemon.reporter.touch(),
             () = daemon.due() => daemon.tick(&links),
             _ = sweep.tick() => daemon.sweep(),

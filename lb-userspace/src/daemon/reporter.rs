@@ -1,19 +1,26 @@
-//! When is the state file written, and what goes into it?
+//! When is the state file written, and what goes into it? A thread of its own writes it: a disk may
+//! take its time, and packets wait for the changes that come in meanwhile.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::input::Update;
 use crate::model::{Change, Problem};
 use crate::settings::Settings;
-use crate::state::{Audit, Details, FORMAT, State, millis};
+use crate::state::{Audit, Details, FORMAT, State, StateError, millis};
 use crate::tables::Digest;
 
 /// Between two writes of the file: a burst of changes costs one write, not one each.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+/// Nor sooner than so many times as long as it took to gather what goes into it.
+const REST: u32 = 20;
 
 /// How the kernel's side must be.
 #[derive(Debug)]
@@ -24,13 +31,22 @@ pub(super) struct MustBe {
     pub(super) attached: Vec<String>,
 }
 
+/// The file is being written.
+#[derive(Debug, Default)]
+struct Writing {
+    outcome: OnceLock<Result<(), StateError>>,
+    over: Notify,
+}
+
 /// Writes the state file.
 #[derive(Debug)]
 pub(super) struct Reporter {
     file: PathBuf,
     details: Details,
-    /// What the file says.
-    state: State,
+    /// What the file says, or is going to.
+    state: Arc<State>,
+    /// It is being written.
+    writing: Option<Arc<Writing>>,
     is_new: bool,
     not_before: Instant,
 }
@@ -42,13 +58,14 @@ impl Reporter {
         Self {
             file: settings.state_file(),
             details: Details::default(),
-            state: State {
+            state: Arc::new(State {
                 format: FORMAT,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 node: settings.node_name(),
                 ..before
-            },
+            }),
+            writing: None,
             is_new: false,
             not_before: Instant::now(),
         }
@@ -56,7 +73,7 @@ impl Reporter {
 
     /// What the audit found.
     pub(super) fn audited(&mut self, found: Vec<String>) {
-        self.state.audit = Some(Audit {
+        Arc::make_mut(&mut self.state).audit = Some(Audit {
             found_at_millis: millis(SystemTime::now()),
             found,
         });
@@ -76,42 +93,67 @@ impl Reporter {
     /// When the file is to be written.
     #[must_use]
     pub(super) fn due(&self) -> Option<Instant> {
-        self.is_new.then_some(self.not_before)
+        (self.is_new && self.writing.is_none()).then_some(self.not_before)
     }
 
     /// Whether the file is to be written now.
     #[must_use]
     pub(super) fn is_due(&self) -> bool {
-        self.is_new && self.not_before <= Instant::now()
+        self.due().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Writes the file.
+    /// Waits until the file is written; for ever if it is not being written.
+    pub(super) async fn written(&self) {
+        match &self.writing {
+            Some(writing) => writing.over.notified().await,
+            None => pending().await,
+        }
+    }
+
+    /// The file is written: it may be again.
+    pub(super) fn finish(&mut self) {
+        let writing = self.writing.take();
+        if let Some(Err(error)) = writing.as_ref().and_then(|writing| writing.outcome.get()) {
+            warn!(%error, "state not written");
+            self.is_new = true;
+        }
+    }
+
+    /// Has the file written.
     pub(super) fn write(&mut self, mut problems: Vec<Problem>, said: &Update, must_be: MustBe) {
-        self.state.digests = must_be.digests;
-        self.state.attached = must_be.attached;
+        let began = Instant::now();
+        // Nobody else has it while nothing is being written, so nothing is copied.
+        let state = Arc::make_mut(&mut self.state);
+        state.digests = must_be.digests;
+        state.attached = must_be.attached;
         problems.sort();
         problems.dedup();
         for problem in problems
             .iter()
-            .filter(|problem| !self.state.problems.contains(problem))
+            .filter(|problem| !state.problems.contains(problem))
         {
             warn!(%problem, "problem");
         }
-        self.state.problems = problems;
+        state.problems = problems;
         // A source that does not answer yet has said nothing: what was known before the restart is
         // what the maps still hold.
         if said.complete || !self.details.is_empty() {
-            self.state.unmapped.clone_from(&said.unmapped);
-            self.state.allocations = said.allocations.clone();
-            self.state.services = self.details.services();
-            self.state.targets = self.details.targets();
+            state.unmapped.clone_from(&said.unmapped);
+            state.allocations = said.allocations.clone();
+            state.services = self.details.services();
+            state.targets = self.details.targets();
         }
-        self.state.written_at_millis = millis(SystemTime::now());
+        state.written_at_millis = millis(SystemTime::now());
         self.is_new = false;
-        self.not_before = Instant::now() + AT_MOST_EVERY;
-        if let Err(error) = self.state.write(&self.file) {
-            warn!(%error, "state not written");
-            self.is_new = true;
-        }
+        let (state, file) = (Arc::clone(&self.state), self.file.clone());
+        let writing = Arc::<Writing>::default();
+        self.writing = Some(Arc::clone(&writing));
+        spawn_blocking(move || {
+            let outcome = state.write(&file);
+            drop(state);
+            writing.outcome.get_or_init(|| outcome);
+            writing.over.notify_one();
+        });
+        self.not_before = Instant::now() + AT_MOST_EVERY.max(began.elapsed() * REST);
     }
 }
