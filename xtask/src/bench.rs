@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use anyhow::Result;
 
-use crate::{build_ebpf, program};
+use crate::{build_ebpf, kubernetes, program};
 
 /// Build everything and measure (as root), for example `cargo xtask bench datapath`
 #[derive(clap::Args)]
@@ -15,6 +15,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
+    if arguments
+        .arguments
+        .first()
+        .is_some_and(|what| what == "latency")
+    {
+        kubernetes::ensure(root)?;
+    }
     build_ebpf::floors(root)?;
     program::run(root, "lb-bench", &arguments.arguments)
 }

@@ -5,6 +5,7 @@
 
 mod case;
 mod flows;
+pub mod latency;
 mod load;
 pub mod plan;
 mod report;

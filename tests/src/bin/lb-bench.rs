@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measures, prints tables, and writes what it measured.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,11 +34,37 @@ enum What {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// From the update of an EndpointSlice in a real API server to the packet, beside kube-proxy
+    Latency {
+        /// How many Services there are beside the one that changes, one run for each
+        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000], value_parser = clap::value_parser!(u32).range(..=10_000))]
+        services: Vec<u32>,
+        /// How many changes are timed of each program
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+        changes: u32,
+        /// Seconds after which a program has been measured enough
+        #[arg(long, default_value_t = 300)]
+        at_most: u64,
+        /// Write the figures to this file, too
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Datapath { rounds, json } => bench::datapath(&bench::Options { rounds, json }),
+        What::Latency {
+            services,
+            changes,
+            at_most,
+            json,
+        } => bench::latency::latency(&bench::latency::Options {
+            services,
+            changes,
+            at_most: Duration::from_secs(at_most),
+            json,
+        }),
         What::Plan { rounds, json } => bench::plan::plan(&bench::plan::Options { rounds, json }),
     }
 }

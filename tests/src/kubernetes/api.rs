@@ -1,6 +1,7 @@
 //! How does a test change a cluster? By the calls that anybody makes, with objects as JSON.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use http::{Method, Request};
@@ -95,14 +96,44 @@ impl<'p> Api<'p> {
         Ok(serde_json::from_str(&answer[0])?)
     }
 
+    /// Applies objects one after the other over one connection. After each, `next` is told when it
+    /// was sent, and says whether to go on.
+    ///
+    /// # Errors
+    /// One is refused, or `next` fails.
+    pub fn apply_each(
+        &self,
+        objects: Vec<Value>,
+        mut next: impl FnMut(Instant) -> Result<bool> + Send,
+    ) -> Result<()> {
+        in_place(self.place, async {
+            let client = self.client().await?;
+            for object in objects {
+                let path = path(&object)?;
+                let query = "fieldManager=test&force=true";
+                let call = call(Method::PATCH, &format!("{path}?{query}"), APPLY, &object)?;
+                let sent = Instant::now();
+                client.request_text(call).await?;
+                if !next(sent)? {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        let options = KubeConfigOptions::default();
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        config.default_retry = false;
+        Ok(Client::try_from(config)?)
+    }
+
     /// Makes calls, some at once, and returns the answers in any order.
     fn calls(&self, calls: Vec<Call>) -> Result<Vec<String>> {
         in_place(self.place, async {
-            let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-            let options = KubeConfigOptions::default();
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-            config.default_retry = false;
-            let client = Client::try_from(config)?;
+            let client = self.client().await?;
             let mut answers = Vec::new();
             let mut running = JoinSet::new();
             let mut calls = calls.into_iter();

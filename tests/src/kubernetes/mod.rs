@@ -7,6 +7,7 @@
 mod api;
 mod keys;
 mod process;
+mod proxy;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 pub use api::Api;
+pub use proxy::KubeProxy;
 
 use self::process::Process;
 use crate::leftovers::{self, Guard};
