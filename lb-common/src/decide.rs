@@ -270,23 +270,44 @@ pub fn without_frontend<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     flow: &FlowKey<A>,
 ) -> Decision<'t, A> {
-    let address = FrontendKey {
-        address: flow.destination,
+    let has_ports = matches!(flow.protocol, TCP | UDP | SCTP);
+    match whose(tables, &flow.destination) {
+        Whose::Services if has_ports => Decision::Refuse(DropReason::UndefinedPort),
+        Whose::Services if flow.protocol == A::ICMP && tables.flags() & CONFIG_ANSWER_PING != 0 => {
+            Decision::AnswerPing
+        }
+        Whose::Services => Decision::Drop(DropReason::NotAPort),
+        Whose::Nobody => Decision::Drop(DropReason::UnallocatedAddress),
+        Whose::Foreign => Decision::Pass,
+    }
+}
+
+/// Whose an address is, whatever the port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// A Service's, which has nothing behind it but its ports: a ClusterIP.
+    Services,
+    /// No Service's yet: it is of a ServiceCIDR, and nothing is there.
+    Nobody,
+    /// Somebody else's, who may share it with a Service: a node address, an external IP.
+    Foreign,
+}
+
+/// Whose an address is.
+#[inline(always)]
+pub fn whose<A: Family, T: Tables<A>>(tables: &T, address: &A) -> Whose {
+    let key = FrontendKey {
+        address: *address,
         port: 0,
         protocol: 0,
         reserved: 0,
     };
-    let has_ports = matches!(flow.protocol, TCP | UDP | SCTP);
-    match tables.frontend(&address) {
-        Some(_) if has_ports => Decision::Refuse(DropReason::UndefinedPort),
-        Some(_) if flow.protocol == A::ICMP && tables.flags() & CONFIG_ANSWER_PING != 0 => {
-            Decision::AnswerPing
-        }
-        Some(_) => Decision::Drop(DropReason::NotAPort),
-        None if tables.is_service(&flow.destination) => {
-            Decision::Drop(DropReason::UnallocatedAddress)
-        }
-        None => Decision::Pass,
+    if tables.frontend(&key).is_some() {
+        Whose::Services
+    } else if tables.is_service(address) {
+        Whose::Nobody
+    } else {
+        Whose::Foreign
     }
 }
 

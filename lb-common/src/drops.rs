@@ -53,6 +53,8 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// Dropped: a fragment that came before its first one, so its flow is unknown.
     EarlyFragment = "early-fragment",
+    /// Dropped: a fragment of SCTP to a frontend, whose checksum only the whole packet could follow.
+    SctpFragment = "sctp-fragment",
     /// Dropped: the headers to a frontend, or those that an ICMP error quotes, end too early or
     /// contradict each other.
     Malformed = "malformed",

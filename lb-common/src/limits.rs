@@ -30,6 +30,20 @@ pub const ENTRIES_PER_EVICTABLE: u32 = 4;
 /// over. As many must come after one before it goes.
 pub const EVICTABLE: u32 = FLOWS / ENTRIES_PER_EVICTABLE;
 
+/// Datagrams in fragments per family whose first one is remembered. Those of a second at 1 Gbit/s
+/// are fewer, at 8 kB each.
+pub const FRAGMENTS: u32 = 1 << 14;
+
+/// Fragments follow their first for so long, in seconds: what RFC 791 gives a datagram to be put
+/// together again.
+pub const FRAGMENT_SECONDS: u32 = 15;
+
+/// Extension headers that are read before the transport header: bounds the verifier's loop.
+pub const EXTENSION_HEADERS: u32 = 8;
+
+/// Bytes that these may have in all. Who sends more is up to something else than to reach a Service.
+pub const EXTENSION_BYTES: usize = 512;
+
 /// SNAT reservations per family; each holds one (address, port, backend, protocol).
 pub const RESERVATIONS: u32 = 1 << 16;
 

@@ -173,3 +173,20 @@ pub const MORE_FRAGMENTS: u16 = 0x2000;
 pub const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Do not fragment, in [`Ipv4Header::fragment`].
 pub const DONT_FRAGMENT: u16 = 0x4000;
+
+/// RFC 8200: what every IPv6 extension header begins with that we read over.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct ExtensionHeader {
+    /// What follows.
+    pub next: u8,
+    /// Words of 8 bytes after these 8; zero in a fragment header.
+    pub length: u8,
+    /// Routing: type, segments left. Fragment: place (big-endian), identification (big-endian).
+    pub data: [u8; 6],
+}
+
+/// More fragments follow, in the place of an IPv6 fragment header.
+pub const FRAGMENT6_MORE: u16 = 1;
+/// Where the fragment begins, in the place of an IPv6 fragment header, in bytes.
+pub const FRAGMENT6_OFFSET: u16 = 0xfff8;

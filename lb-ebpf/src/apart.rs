@@ -55,7 +55,7 @@ pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
     let Some(rival) = rival(key) else {
         return Ok(None);
     };
-    if is_second_time(packet, headers, arrival, rival) {
+    if is_second_time(packet, key, headers.tcp_flags, arrival, rival) {
         return Ok(None);
     }
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
@@ -94,7 +94,8 @@ fn rival<A: Maps>(key: &FlowKey<A>) -> Option<&'static Flow<A>> {
 #[inline(never)]
 fn is_second_time<A: Maps, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    key: &FlowKey<A>,
+    tcp_flags: u8,
     arrival: Arrival,
     reply: &Flow<A>,
 ) -> bool {
@@ -104,10 +105,10 @@ fn is_second_time<A: Maps, P: Packet>(
     if maps::link(packet.link()).is_some_and(|link| link.flags & LINK_XDP != 0) {
         return true;
     }
-    let Some(forward) = track::find(&mirror_key(&turned(&headers.flow), reply)) else {
+    let Some(forward) = track::find(&mirror_key(&turned(key), reply)) else {
         return false;
     };
-    let is_new = tcp::begins(headers.tcp_flags) && forward.state & tcp::ACK != 0;
+    let is_new = tcp::begins(tcp_flags) && forward.state & tcp::ACK != 0;
     !is_new && now().wrapping_sub(forward.last_seen) <= JUST_NOW
 }
 
@@ -132,9 +133,8 @@ pub(crate) fn is_of_direct<A: Maps>(key: &FlowKey<A>, reply: &Flow<A>, flags: u8
         return false;
     }
     let now = now();
-    let forward_key = turned(key);
     scratch.reply_key = *key;
-    scratch.key = forward_key;
+    scratch.key = turned(key);
     scratch.flow = Flow {
         flags: FLOW_DIRECT,
         state: tcp::observe(0, tcp::ACK),
@@ -143,9 +143,9 @@ pub(crate) fn is_of_direct<A: Maps>(key: &FlowKey<A>, reply: &Flow<A>, flags: u8
         generation: reply.generation,
         created: now,
         last_seen: now,
-        ..itself(&forward_key)
+        ..itself(&scratch.key)
     };
-    scratch.reply = mirror(&forward_key, &scratch.flow);
+    scratch.reply = mirror(&scratch.key, &scratch.flow);
     scratch.reply.state = tcp::observe(0, flags);
     room::end(key, reply);
     // Without room the connection goes on as before, and meets the flow's next beginning again.

@@ -41,7 +41,7 @@ fn verdict<A: Messages + Maps, P: Packet>(packet: &mut P, what: Aside) -> Verdic
 /// Reads the headers. Where they begin is hidden from LLVM: it would leave out the check of a place
 /// that lies before one that was checked, which the verifier does not see.
 #[inline(always)]
-fn read<A: Messages, P: Packet>(packet: &P) -> Option<Headers<A>> {
+fn read<A: Messages + Maps, P: Packet>(packet: &mut P) -> Option<Headers<A>> {
     let headers = parse::<A, P>(packet)?;
     Some(Headers {
         ip: black_box(headers.ip),
@@ -61,7 +61,7 @@ pub(crate) fn leaving<A: Messages + Maps>(packet: Tc, what: Aside) -> i32 {
 
 #[inline(never)]
 fn leaving_message<A: Messages + Maps>(mut packet: Tc) -> i32 {
-    let verdict = match read::<A, Tc>(&packet) {
+    let verdict = match read::<A, Tc>(&mut packet) {
         Some(headers) => icmp::leaving(&mut packet, &headers),
         None => Verdict::Pass,
     };
@@ -73,10 +73,14 @@ fn leaving_message<A: Messages + Maps>(mut packet: Tc) -> i32 {
 /// the frontend's route points, so the answer passes `rp_filter`.
 #[inline(never)]
 fn leaving_unrefused<A: Messages + Maps>(mut packet: Tc) -> i32 {
-    let verdict = match (read::<A, Tc>(&packet), Live::<A>::new()) {
-        (Some(headers), Some(live)) => refuse_own(&mut packet, &headers, &live),
-        _ => Verdict::Pass,
+    // One after the other: LLVM would read what there is none of, which kernels before 6.3 refuse.
+    let Some(headers) = read::<A, Tc>(&mut packet) else {
+        return packet.finish(Verdict::Pass);
     };
+    let Some(live) = Live::<A>::new() else {
+        return packet.finish(Verdict::Pass);
+    };
+    let verdict = refuse_own(&mut packet, &headers, &live);
     packet.finish_toward_stack(verdict)
 }
 

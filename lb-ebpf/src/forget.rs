@@ -1,8 +1,9 @@
 //! How does the verifier come to forget what it knows of a number?
 //!
-//! It follows each path by itself as long as paths differ in what it knows: after a loop, for each
-//! number of turns, it walks through all of the rest again, and there is a limit to its patience (a
-//! million instructions).
+//! It follows each path by itself as long as paths differ in what it knows. After a loop it would walk
+//! through all of the rest again for each number of turns, and behind the parser for each kind of
+//! packet: four protocols, whole or in fragments, with extension headers or without. There is a limit
+//! to its patience (a million instructions).
 
 use core::mem::MaybeUninit;
 

@@ -15,6 +15,7 @@ use lb_common::{
 };
 
 use crate::{
+    fragments::Part,
     live::Live,
     maps::{Answer, Maps},
     messages::{CHECKSUM, Messages, QUOTED},
@@ -117,7 +118,7 @@ fn about<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> About<
     let Some(network) = A::network(packet, ip) else {
         return About::Garbage;
     };
-    if network.fragment || !matches!(network.protocol, TCP | UDP | SCTP) {
+    if network.part != Part::WHOLE || !matches!(network.protocol, TCP | UDP | SCTP) {
         return About::Other;
     }
     // Hidden from LLVM, as in `aside`.

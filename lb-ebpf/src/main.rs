@@ -29,6 +29,8 @@ mod entry;
 #[cfg(target_arch = "bpf")]
 mod forget;
 #[cfg(target_arch = "bpf")]
+mod fragments;
+#[cfg(target_arch = "bpf")]
 mod globals;
 #[cfg(target_arch = "bpf")]
 mod icmp;
@@ -60,6 +62,10 @@ mod socket;
 mod track;
 #[cfg(target_arch = "bpf")]
 mod transit;
+#[cfg(target_arch = "bpf")]
+mod unread;
+#[cfg(target_arch = "bpf")]
+mod walk;
 
 /// On the host there is nothing to run: `cargo xtask build-ebpf` builds for the BPF target.
 #[cfg(not(target_arch = "bpf"))]

@@ -10,8 +10,9 @@ use lb_common::{
     addr::{Family, Ip4, Ip6},
     drops::{self, DropReason, Hook},
     layout::{
-        Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FrontendInfo, FrontendKey,
-        FrontendRef, Link, Prefix, RangeKey, Reservation, ServiceName, SocketFlow, SocketKey,
+        Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FragmentInfo, FragmentKey,
+        FrontendInfo, FrontendKey, FrontendRef, Link, Prefix, RangeKey, Reservation, ServiceName,
+        SocketFlow, SocketKey,
     },
     limits::{self, PREFIXES},
 };
@@ -47,6 +48,10 @@ pub(crate) struct Scratch<A> {
     pub(crate) holder: Reservation<A>,
     /// A route look-up.
     pub(crate) route: bpf_fib_lookup,
+    /// A datagram in fragments.
+    pub(crate) fragment_key: FragmentKey<A>,
+    /// What its first fragment said.
+    pub(crate) fragment: FragmentInfo,
 }
 
 /// What the end of a flow needs besides the stack; each CPU has one of its own.
@@ -84,6 +89,7 @@ struct Pace {
 type Ranges<A> = LpmTrie<RangeData<A>, u32, { limits::RANGES as usize }>;
 type Flows<A> = HashMap<FlowKey<A>, Flow<A>, { limits::FLOWS as usize }>;
 type Evictable<A> = Queue<FlowKey<A>, { limits::EVICTABLE as usize }>;
+type Fragments<A> = LruHashMap<FragmentKey<A>, FragmentInfo, { limits::FRAGMENTS as usize }>;
 type Frontends<A> = HashMap<FrontendKey<A>, FrontendRef, { limits::FRONTENDS as usize }>;
 type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
 type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
@@ -94,6 +100,10 @@ type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
 
 #[btf_map(name = "config")]
 static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map(name = "fragments4")]
+static FRAGMENTS4: Fragments<Ip4> = LruHashMap::new();
+#[btf_map(name = "fragments6")]
+static FRAGMENTS6: Fragments<Ip6> = LruHashMap::new();
 #[btf_map(name = "flows4")]
 static FLOWS4: Flows<Ip4> = HashMap::new();
 #[btf_map(name = "flows6")]
@@ -156,6 +166,8 @@ static SERVICES: HashMap<u32, ServiceName, { limits::SERVICE_PORTS as usize }> =
 
 /// The maps of an address family, and its words in [`Config`].
 pub(crate) trait Maps: Family {
+    /// Map `fragments4|6`.
+    fn fragments() -> &'static Fragments<Self>;
     /// Map `flows4|6`.
     fn flows() -> &'static Flows<Self>;
     /// Map `evictable4|6`.
@@ -205,11 +217,15 @@ fn any_contains<A: Family>(prefixes: &[Prefix<A>; PREFIXES], address: &A) -> boo
 }
 
 macro_rules! family {
-    ($family:ident, $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
+    ($family:ident, $fragments:ident $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
      $affinities:ident $backends:ident $reservations:ident $sockets:ident
      $scratch:ident $leaving:ident, $pods:ident $services:ident
      $node:ident $link:ident) => {
         impl Maps for $family {
+            #[inline(always)]
+            fn fragments() -> &'static Fragments<Self> {
+                &$fragments
+            }
             #[inline(always)]
             fn flows() -> &'static Flows<Self> {
                 &$flows
@@ -278,9 +294,9 @@ macro_rules! family {
         }
     };
 }
-family!(Ip4, FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
+family!(Ip4, FRAGMENTS4 FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
     pods4 services4 node4 address4);
-family!(Ip6, FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
+family!(Ip6, FRAGMENTS6 FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
     pods6 services6 node6 address6);
 
 /// Map `config`; none until userspace has written it.

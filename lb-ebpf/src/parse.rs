@@ -7,17 +7,20 @@ use lb_common::{
     csum,
     decide::{SCTP, TCP, UDP},
     layout::FlowKey,
-    sctp,
+    limits, sctp,
     wire::{
         Be16, Be32, DONT_FRAGMENT, FRAGMENT_OFFSET, Ipv4Header, Ipv6Header, MORE_FRAGMENTS, Ports,
-        TcpHeader,
+        TcpHeader, UdpHeader,
     },
 };
 
-use crate::packet::Packet;
-
-/// Where the TCP header's flags are, from its start.
-const TCP_FLAGS: usize = 13;
+use crate::{
+    forget::forget,
+    fragments::{self, Part},
+    maps::Maps,
+    packet::Packet,
+    walk::{is_extension, walk},
+};
 
 /// Time to live of packets of our own: what Linux gives its own.
 pub(crate) const OUR_TTL: u8 = 64;
@@ -30,13 +33,17 @@ pub(crate) struct Headers<A> {
     pub(crate) ip: usize,
     /// Where the transport header begins.
     pub(crate) transport: usize,
-    /// Bytes from the IP header on.
+    /// Bytes from the IP header on, without what the link may have filled up the frame with.
     pub(crate) length: u32,
     /// Flags of the TCP header, as of `lb_common::tcp`; of SCTP those that say the same; zero for
     /// other protocols.
     pub(crate) tcp_flags: u8,
     /// Time to live, or hop limit.
     pub(crate) ttl: u8,
+    /// Which part of a datagram the packet is. In a later one there is no transport header.
+    pub(crate) part: Part,
+    /// Identification of that datagram; anything if the packet is a whole one.
+    pub(crate) id: u32,
 }
 
 /// The IP header.
@@ -49,10 +56,22 @@ pub(crate) struct Network<A> {
     pub(crate) protocol: u8,
     /// Time to live, or hop limit.
     pub(crate) ttl: u8,
-    /// Bytes of the header.
+    /// Bytes of the header, with options and extension headers.
     pub(crate) header: usize,
-    /// The packet is a fragment.
-    pub(crate) fragment: bool,
+    /// Bytes from the header on, as it says; zero where that is more than it can say.
+    pub(crate) length: u32,
+    /// Which part of a datagram the packet is.
+    pub(crate) part: Part,
+    /// Identification of that datagram; anything if the packet is a whole one.
+    pub(crate) id: u32,
+}
+
+impl<A: Wire> Network<A> {
+    /// Whether more stands before the transport header than the IP header without options.
+    #[inline(always)]
+    fn is_long(&self) -> bool {
+        A::EXTENSIONS && is_extension(self.protocol) || self.header > size_of::<A::Header>()
+    }
 }
 
 /// How a family's headers are read and written.
@@ -60,7 +79,10 @@ pub(crate) trait Wire: Family {
     /// Where the addresses are, from the IP header's start: source, then destination.
     const ADDRESSES: usize;
 
-    /// Reads the IP header; none if it is cut off or contradicts itself.
+    /// Whether extension headers may follow the IP header.
+    const EXTENSIONS: bool;
+
+    /// Reads the IP header, without extension headers; none if it is cut off or contradicts itself.
     fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>>;
 
     /// Adds a change of what the header checksum covers to it, where there is one.
@@ -91,12 +113,52 @@ pub(crate) trait Wire: Family {
     fn route_between(parameters: &mut bpf_fib_lookup, source: &Self, destination: &Self);
 }
 
-/// Reads all headers; none if the packet is nothing that a frontend could be dialled with.
+/// Reads the IP header at an offset, extension headers included; none if they are cut off or
+/// contradict each other.
 #[inline(always)]
-pub(crate) fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
-    let ip = packet.ip_offset();
+pub(crate) fn network<A: Wire, P: Packet>(packet: &P, ip: usize) -> Option<Network<A>> {
     let network = A::network(packet, ip)?;
-    if network.fragment {
+    if network.is_long() {
+        return extended(packet, ip, network);
+    }
+    Some(network)
+}
+
+#[inline(always)]
+fn extended<A: Wire, P: Packet>(packet: &P, ip: usize, network: Network<A>) -> Option<Network<A>> {
+    if !A::EXTENSIONS {
+        return Some(network);
+    }
+    let chain = walk(packet, ip + network.header, network.protocol)?;
+    Some(Network {
+        protocol: chain.protocol,
+        header: network.header + chain.length,
+        part: chain.part,
+        id: chain.id,
+        ..network
+    })
+}
+
+/// Headers with options and extensions end within this many bytes: link layer, IPv6, TCP.
+const LONG_HEADERS: u32 = 14 + 40 + 20 + limits::EXTENSION_BYTES as u32;
+
+/// Reads all headers; none if they are cut off or contradict each other, or if the packet is a later
+/// fragment of a datagram that is not known.
+#[inline(always)]
+pub(crate) fn parse<A: Wire + Maps, P: Packet>(packet: &mut P) -> Option<Headers<A>> {
+    let ip = packet.ip_offset();
+    let mut network = A::network(packet, ip)?;
+    if network.is_long() {
+        packet.pull_to(LONG_HEADERS);
+        network = extended(packet, ip, network)?;
+    }
+    let there = (packet.length() - ip) as u32;
+    let length = if network.length == 0 {
+        there
+    } else {
+        network.length
+    };
+    if length > there {
         return None;
     }
     let transport = ip + network.header;
@@ -107,25 +169,58 @@ pub(crate) fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
         ..FlowKey::default()
     };
     let mut tcp_flags = 0;
-    if matches!(network.protocol, TCP | UDP | SCTP) {
-        let ports: Ports = packet.load(transport)?;
-        flow.source_port = ports.source.get();
-        flow.destination_port = ports.destination.get();
-    }
-    if network.protocol == TCP {
-        tcp_flags = packet.load(transport + TCP_FLAGS)?;
+    let mut least = network.header;
+    if network.part == Part::LATER {
+        fragments::recall(&mut flow, network.id)?;
+    } else if network.protocol == TCP {
+        let header: TcpHeader = packet.load(transport)?;
+        set_ports(&mut flow, header.ports);
+        tcp_flags = header.flags;
+        least += size_of::<TcpHeader>();
+    } else if network.protocol == UDP {
+        let header: UdpHeader = packet.load(transport)?;
+        set_ports(&mut flow, header.ports);
+        least += size_of::<UdpHeader>();
     } else if network.protocol == SCTP {
+        let ports: Ports = packet.load(transport)?;
+        set_ports(&mut flow, ports);
         tcp_flags = sctp::as_tcp_flags(packet.load(transport + sctp::FIRST_CHUNK)?);
+        least += sctp::FIRST_CHUNK + 1;
+    } else {
+        let none = forget(0);
+        flow.source_port = none as u16;
+        flow.destination_port = (none >> 16) as u16;
     }
-    let length = (packet.length() - ip) as u32;
+    if (length as usize) < least {
+        return None;
+    }
+    // From here on, all kinds of packets are one to the verifier.
+    let told = forget(
+        u32::from(flow.protocol)
+            | u32::from(tcp_flags) << 8
+            | u32::from(network.part.0) << 16
+            | (network.header as u32 / 4) << 18,
+    );
+    flow.protocol = told as u8;
     Some(Headers {
         flow,
         ip,
-        transport,
+        transport: ip + (told >> 18 & 0xff) as usize * 4,
         length,
-        tcp_flags,
+        tcp_flags: (told >> 8) as u8,
         ttl: network.ttl,
+        part: Part((told >> 16 & 3) as u8),
+        id: network.id,
     })
+}
+
+/// The longest header is a number of words that has eight bits.
+const _: () = assert!((size_of::<Ipv6Header>() + limits::EXTENSION_BYTES) / 4 <= 0xff);
+
+#[inline(always)]
+fn set_ports<A>(flow: &mut FlowKey<A>, ports: Ports) {
+    flow.source_port = ports.source.get();
+    flow.destination_port = ports.destination.get();
 }
 
 /// Where the transport checksum is, from the transport header's start; none = there is none.
@@ -133,7 +228,7 @@ pub(crate) fn parse<A: Wire, P: Packet>(packet: &P) -> Option<Headers<A>> {
 pub(crate) const fn checksum_offset(protocol: u8) -> Option<usize> {
     match protocol {
         TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
-        UDP => Some(core::mem::offset_of!(lb_common::wire::UdpHeader, checksum)),
+        UDP => Some(core::mem::offset_of!(UdpHeader, checksum)),
         _ => None,
     }
 }
@@ -152,6 +247,7 @@ pub(crate) fn pseudo<A: Family>(source: &A, destination: &A, protocol: u8, paylo
 
 impl Wire for Ip4 {
     const ADDRESSES: usize = core::mem::offset_of!(Ipv4Header, source);
+    const EXTENSIONS: bool = false;
 
     #[inline(always)]
     fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>> {
@@ -160,13 +256,23 @@ impl Wire for Ip4 {
         if header.version_length >> 4 != 4 || words < 5 {
             return None;
         }
+        let place = header.fragment.get();
+        let part = if place & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0 {
+            Part::WHOLE
+        } else if place & FRAGMENT_OFFSET == 0 {
+            Part::FIRST
+        } else {
+            Part::LATER
+        };
         Some(Network {
             source: header.source,
             destination: header.destination,
             protocol: header.protocol,
             ttl: header.ttl,
             header: usize::from(words) * 4,
-            fragment: header.fragment.get() & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0,
+            length: u32::from(header.total_length.get()),
+            part,
+            id: u32::from(header.id.get()),
         })
     }
 
@@ -224,6 +330,7 @@ impl Wire for Ip4 {
 
 impl Wire for Ip6 {
     const ADDRESSES: usize = core::mem::offset_of!(Ipv6Header, source);
+    const EXTENSIONS: bool = true;
 
     #[inline(always)]
     fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>> {
@@ -231,13 +338,21 @@ impl Wire for Ip6 {
         if header.version_class_flow.get() >> 28 != 6 {
             return None;
         }
+        let payload = u32::from(header.payload_length.get());
         Some(Network {
             source: header.source,
             destination: header.destination,
             protocol: header.next_header,
             ttl: header.hop_limit,
-            header: core::mem::size_of::<Ipv6Header>(),
-            fragment: false,
+            header: size_of::<Ipv6Header>(),
+            // Zero: a jumbogram, or more than 64 KiB in one (RFC 2675; Linux' BIG TCP).
+            length: match payload {
+                0 => 0,
+                payload => size_of::<Ipv6Header>() as u32 + payload,
+            },
+            part: Part::WHOLE,
+            // Whatever it is, but not zero, which the verifier would remember.
+            id: header.version_class_flow.get(),
         })
     }
 

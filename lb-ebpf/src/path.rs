@@ -10,14 +10,15 @@ use lb_common::{
 };
 
 use crate::{
-    apart, aside, globals,
+    apart, aside, fragments, globals,
     live::Live,
     maps::{self, Maps},
     packet::{Aside, Packet, Tc, Verdict},
-    parse::{Headers, Wire, checksum_offset, parse},
+    parse::{Headers, Wire, parse},
     rewrite::rewrite,
     track,
     transit::{self, Way},
+    unread::unread,
 };
 
 /// A packet that enters the node: from a client toward a frontend, or a reply of transit.
@@ -77,7 +78,10 @@ fn enter<A: Wire + Maps, P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
 #[inline(always)]
 fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verdict {
     let Some(headers) = parse::<A, P>(packet) else {
-        return Verdict::Pass;
+        return match unread::<A, P>(packet) {
+            Some(reason) => Verdict::Drop(reason),
+            None => Verdict::Pass,
+        };
     };
     if let Some(flow) = track::find(&headers.flow) {
         if is_turned_at_egress(flow) {
@@ -113,13 +117,18 @@ fn leaving_toward_client<A: Wire + Maps>(packet: &mut Tc, refuses: bool) -> Verd
             if let Err(reason) = track::touch(&headers, flow) {
                 return Verdict::Drop(reason);
             }
+            if let Err(reason) = fragments::remember(&headers) {
+                return Verdict::Drop(reason);
+            }
             match rewrite(packet, &headers, flow) {
                 Some(()) => Verdict::Pass,
                 None => Verdict::Drop(DropReason::KernelRefused),
             }
         }
         None if headers.flow.protocol == A::ICMP => Verdict::Aside(Aside::Icmp),
-        None if refuses && may_begin(&headers) => Verdict::Aside(Aside::Refuse),
+        None if refuses && may_begin(&headers) && fragments::may_begin(&headers) => {
+            Verdict::Aside(Aside::Refuse)
+        }
         _ => Verdict::Pass,
     }
 }
@@ -192,7 +201,9 @@ fn begin<A: Wire + Maps, P: Packet>(
         own: draw,
     };
     let begun = match decide(&live, &request, by_flow) {
-        Decision::Pass if begins && headers.flow.source_port != 0 => {
+        Decision::Pass
+            if begins && headers.flow.source_port != 0 && fragments::may_begin(headers) =>
+        {
             match apart::begin_direct(packet, headers, arrival, draw) {
                 Ok(None) => return Verdict::Pass,
                 Ok(Some(flow)) => Ok((flow, None)),
@@ -201,27 +212,18 @@ fn begin<A: Wire + Maps, P: Packet>(
         }
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
+        _ if !fragments::may_begin(headers) => return Verdict::Drop(fragments::why(headers)),
         Decision::Refuse(reason) => {
             maps::count(P::HOOK, reason);
             return Verdict::Aside(Aside::Refuse);
         }
         Decision::AnswerPing => return Verdict::Aside(Aside::Icmp),
-        Decision::Forward(_) if !is_whole(packet, headers) => Err(DropReason::Malformed),
         Decision::Forward(forward) => track::begin(packet, &live, headers, &forward, draw),
     };
     match begun {
         Ok((_, Some(Way::NextHook))) => Verdict::Pass,
         Ok((flow, way)) => translate(packet, headers, flow, way),
         Err(reason) => give_up::<P>(reason),
-    }
-}
-
-/// Whether the packet has a checksum to adjust: one that was cut off before it enters no flow.
-#[inline(always)]
-fn is_whole<A, P: Packet>(packet: &P, headers: &Headers<A>) -> bool {
-    match checksum_offset(headers.flow.protocol) {
-        Some(offset) => packet.load::<u16>(headers.transport + offset).is_some(),
-        None => true,
     }
 }
 
@@ -245,6 +247,9 @@ fn translate<A: Wire + Maps, P: Packet>(
     flow: &Flow<A>,
     way: Option<Way>,
 ) -> Verdict {
+    if let Err(reason) = fragments::remember(headers) {
+        return Verdict::Drop(reason);
+    }
     match apply(packet, headers, flow, way) {
         None => Verdict::Drop(DropReason::KernelRefused),
         Some(()) => match way {

@@ -9,6 +9,7 @@ use lb_common::{
 };
 
 use crate::{
+    fragments::Part,
     packet::{ChecksumChange, Packet},
     parse::{Headers, Wire, checksum_offset},
     sctp,
@@ -29,6 +30,10 @@ pub(crate) fn rewrite<A: Wire, P: Packet>(
     packet.store(place, flow.source)?;
     packet.store(place + size_of::<A>(), flow.destination)?;
     A::change_header_checksum(packet, headers.ip, addresses)?;
+    if headers.part == Part::LATER {
+        // No ports here; the transport checksum, which covers the addresses, is in the first.
+        return Some(());
+    }
 
     let ports = Ports {
         source: Be16::new(flow.source_port),

@@ -4,7 +4,7 @@
 use lb_common::{
     layout::Flow,
     sctp::{self, Abort, SctpHeader},
-    wire::{Be16, Ipv4Header, Ipv6Header, Ports},
+    wire::{Be16, Ports},
 };
 
 use crate::{
@@ -24,15 +24,13 @@ pub(crate) fn reseal<A: Wire, P: Packet>(
     headers: &Headers<A>,
     flow: &Flow<A>,
 ) -> Option<()> {
-    let length = length(packet, headers)?;
+    let before = (headers.transport - headers.ip) as u32;
+    let length = headers.length.wrapping_sub(before);
     let place = headers.transport + CHECKSUM;
     let checksum = u32::from_le_bytes(packet.load(place)?);
     let old = word(headers.flow.source_port, headers.flow.destination_port);
     let new = word(flow.source_port, flow.destination_port);
-    packet.store(
-        place,
-        update(checksum, old ^ new, length.into()).to_le_bytes(),
-    )
+    packet.store(place, update(checksum, old ^ new, length).to_le_bytes())
 }
 
 /// A function of its own: once in each program.
@@ -48,20 +46,6 @@ fn word(source: u16, destination: u16) -> u32 {
         source: Be16::new(source),
         destination: Be16::new(destination),
     }))
-}
-
-/// Bytes from the SCTP header on, without what the link may have filled up the frame with.
-#[inline(always)]
-fn length<A: Wire, P: Packet>(packet: &P, headers: &Headers<A>) -> Option<u16> {
-    let before = (headers.transport - headers.ip) as u16;
-    let all = if A::WORDS == 1 {
-        let header: Ipv4Header = packet.load(headers.ip)?;
-        header.total_length.get()
-    } else {
-        let header: Ipv6Header = packet.load(headers.ip)?;
-        (header.payload_length.get()).wrapping_add(size_of::<Ipv6Header>() as u16)
-    };
-    Some(all.wrapping_sub(before))
 }
 
 /// An ABORT (RFC 9260, section 8.4), as Linux' own stack answers an association with nobody. An ICMP

@@ -45,9 +45,12 @@ pub(crate) fn reserve<A: Maps, P: Packet>(
     let count = u32::from(last.wrapping_sub(first)) + 1;
     let mut candidate = draw % count;
     let mut tries = 0;
+    scratch.reply_key = mirror_key(key, &scratch.flow);
     while tries < limits::SNAT_TRIES {
-        scratch.flow.source_port = first.wrapping_add(candidate as u16);
-        scratch.reply_key = mirror_key(key, &scratch.flow);
+        let port = first.wrapping_add(candidate as u16);
+        scratch.flow.source_port = port;
+        // All else of the key stays: a copy of it would need more stack than there is here.
+        scratch.reply_key.destination_port = port;
         if take(&scratch.reply_key, &scratch.holder) {
             // What keeps the client's own address cannot meet a socket of this node.
             if scratch.flow.source == key.source || !is_sockets_own(packet, &scratch.reply_key) {

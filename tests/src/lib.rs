@@ -24,6 +24,7 @@ pub mod netns;
 pub mod packet;
 pub mod peer;
 pub mod program;
+pub mod random;
 pub mod sockets;
 pub mod stats;
 pub mod topology;

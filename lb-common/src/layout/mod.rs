@@ -5,6 +5,7 @@
 //! here needs a new [`crate::limits::LAYOUT_VERSION`].
 
 mod flows;
+mod fragments;
 mod names;
 mod node;
 mod services;
@@ -12,6 +13,7 @@ mod services;
 use bytemuck::{Pod, Zeroable};
 
 pub use flows::*;
+pub use fragments::*;
 pub use names::*;
 pub use node::*;
 pub use services::*;
@@ -38,6 +40,7 @@ plain! {
     FrontendRef = 8;
     Pool = 12;
     Affinity = 12;
+    FragmentInfo = 12;
     Link = 12 + 4 + 16;
     ServiceName = 3 * TEXT + 4;
 }
@@ -65,6 +68,7 @@ plain_per_family! {
     FrontendInfo = 1 addresses + 4 + 12 + 2 * 12;
     Backend = 1 addresses + 4 + 8;
     RangeKey = 1 addresses + 8;
+    FragmentKey = 2 addresses + 4 + 4;
     AffinityKey = 1 addresses + 4;
     Reservation = 2 addresses + 4;
     SocketKey = 1 addresses + 8 + 4;

@@ -11,7 +11,7 @@ use crate::bpf::{MapInfo, first_element};
 
 /// The maps that are pinned, under these names. Others of the object hold what ends with the
 /// packet, and each loaded instance has its own.
-pub(super) const PINNED: [&str; 25] = [
+pub(super) const PINNED: [&str; 27] = [
     "config",
     "services",
     "slots",
@@ -25,6 +25,8 @@ pub(super) const PINNED: [&str; 25] = [
     "ranges6",
     "nodes4",
     "nodes6",
+    "fragments4",
+    "fragments6",
     "flows4",
     "flows6",
     "evictable4",

@@ -128,6 +128,8 @@ pub const SIZES: &[(&str, u32)] = &[
     ("ranges6", limits::RANGES),
     ("nodes4", limits::NODE_ADDRESSES),
     ("nodes6", limits::NODE_ADDRESSES),
+    ("fragments4", limits::FRAGMENTS),
+    ("fragments6", limits::FRAGMENTS),
     ("flows4", limits::FLOWS),
     ("flows6", limits::FLOWS),
     ("snat4", limits::RESERVATIONS),

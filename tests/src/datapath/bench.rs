@@ -191,7 +191,7 @@ impl<'c> Bench<'c> {
             At::FromPod(host) => ("tc_pod_in", pod(host)?),
             At::ToPod(host) => ("tc_pod_out", pod(host)?),
             At::FromUplink if hook == Hook::Xdp => ("xdp_uplink", self.uplink),
-            At::FromUplink => ("tc_uplink_in", self.uplink),
+            At::FromUplink | At::BehindXdp => ("tc_uplink_in", self.uplink),
             At::ToUplink => ("tc_uplink_out", self.uplink),
         })
     }

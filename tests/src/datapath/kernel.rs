@@ -18,13 +18,15 @@ use lb_userspace::tables::Tables;
 use super::maps::{self, Drops};
 
 /// Sizes for the big maps: what rows need, with room for what the kernel holds back per CPU.
-const SIZES: [(&str, u32); 6] = [
+const SIZES: [(&str, u32); 8] = [
     ("snat4", 1 << 10),
     ("snat6", 1 << 10),
     ("affinity4", 1 << 12),
     ("affinity6", 1 << 12),
     ("sockets4", 1 << 12),
     ("sockets6", 1 << 12),
+    ("fragments4", 1 << 12),
+    ("fragments6", 1 << 12),
 ];
 
 /// Flow entries of each family, likewise.

@@ -23,7 +23,7 @@ unsafe impl<T: Pod> aya::Pod for Plain<T> {}
 pub type Drops = BTreeMap<String, u64>;
 
 /// Maps that hold what programs wrote: emptied between rows, of whatever type the key is.
-const STATE: [&str; 4] = ["flows", "snat", "affinity", "sockets"];
+const STATE: [&str; 5] = ["flows", "snat", "affinity", "sockets", "fragments"];
 
 /// A hash map that the programs share with userspace.
 pub(crate) type Hash<'b, K, V> = HashMap<&'b mut MapData, Plain<K>, Plain<V>>;
@@ -222,14 +222,18 @@ fn digit<A: Family>() -> char {
 
 /// Empties everything that programs write.
 pub(super) fn forget(bpf: &mut Ebpf) -> Result<()> {
-    use lb_common::layout::{Affinity, AffinityKey, Reservation, SocketFlow, SocketKey};
+    use lb_common::layout::{
+        Affinity, AffinityKey, FragmentInfo, FragmentKey, Reservation, SocketFlow, SocketKey,
+    };
     fn family<A: Family>(bpf: &mut Ebpf) -> Result<()> {
-        let [flows, snat, affinity, sockets] = STATE.map(|map| format!("{map}{}", digit::<A>()));
+        let [flows, snat, affinity, sockets, fragments] =
+            STATE.map(|map| format!("{map}{}", digit::<A>()));
         empty::<FlowKey<A>, Flow<A>>(bpf, &flows)?;
         drain::<A>(bpf)?;
         empty::<FlowKey<A>, Reservation<A>>(bpf, &snat)?;
         empty::<AffinityKey<A>, Affinity>(bpf, &affinity)?;
-        empty::<SocketKey<A>, SocketFlow<A>>(bpf, &sockets)
+        empty::<SocketKey<A>, SocketFlow<A>>(bpf, &sockets)?;
+        empty::<FragmentKey<A>, FragmentInfo>(bpf, &fragments)
     }
     family::<Ip4>(bpf)?;
     family::<Ip6>(bpf)?;

@@ -14,6 +14,9 @@ pub enum At {
     ToPod(u8),
     /// Coming from another node or from outside.
     FromUplink,
+    /// The same at traffic control, whatever the row runs for: what XDP let pass, or what came by
+    /// a link below already.
+    BehindXdp,
     /// Going to another node or outside.
     ToUplink,
 }

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Body, Fragment, Packet};
+use super::{Body, Extension, Fragment, Packet};
 
 impl Packet {
     /// The whole packet.
@@ -51,13 +51,15 @@ impl Packet {
             None => (0, DO_NOT_FRAGMENT),
             Some(Fragment { id, offset, more }) => (id, (u16::from(more) << 13) | (offset / 8)),
         };
-        let mut header = vec![0x45, 0];
-        header.extend(length(20 + body.len()).to_be_bytes());
+        let words = 5 + self.options.len() / 4;
+        let mut header = vec![0x40 | words as u8, 0];
+        header.extend(length(4 * words + body.len()).to_be_bytes());
         header.extend(id.to_be_bytes());
         header.extend(place.to_be_bytes());
         header.extend([self.ttl, self.protocol(), 0, 0]);
         header.extend(source.octets());
         header.extend(destination.octets());
+        header.extend(&self.options);
         let sum = checksum(&header);
         header[10..12].copy_from_slice(&sum.to_be_bytes());
         [header.as_slice(), body].concat()
@@ -65,18 +67,33 @@ impl Packet {
 
     fn in_ipv6(&self, source: Ipv6Addr, destination: Ipv6Addr, body: &[u8]) -> Vec<u8> {
         const FRAGMENT: u8 = 44;
-        let mut rest = Vec::new();
-        if let Some(Fragment { id, offset, more }) = self.fragment {
-            rest.extend([self.protocol(), 0]);
-            rest.extend((offset | u16::from(more)).to_be_bytes());
-            rest.extend(u32::from(id).to_be_bytes());
-        }
-        let next = if rest.is_empty() {
-            self.protocol()
-        } else {
-            FRAGMENT
+        let is_behind = |extension: &&Extension| extension.kind == Extension::DESTINATION_OPTIONS;
+        // From the last header to the first, as each names the one behind it.
+        let (mut next, mut rest) = (self.protocol(), body.to_vec());
+        let mut put = |kind: u8, second: u8, data: &[u8]| {
+            let header = [&[next, second], data].concat();
+            rest.splice(0..0, header);
+            next = kind;
         };
-        rest.extend(body);
+        // A later fragment begins anywhere: what it continues has had its headers.
+        let is_later = self.fragment.is_some_and(|fragment| fragment.offset != 0);
+        let behind = self.extensions.iter().rev().filter(is_behind);
+        for extension in behind.filter(|_| !is_later) {
+            put(extension.kind, extension.length(), &extension.data);
+        }
+        if let Some(Fragment { id, offset, more }) = self.fragment {
+            let place = (offset | u16::from(more)).to_be_bytes();
+            put(
+                FRAGMENT,
+                0,
+                &[place.as_slice(), &u32::from(id).to_be_bytes()].concat(),
+            );
+        }
+        for extension in self.extensions.iter().rev() {
+            if !is_behind(&extension) {
+                put(extension.kind, extension.length(), &extension.data);
+            }
+        }
         let mut packet = vec![0x60, 0, 0, 0];
         packet.extend(length(rest.len()).to_be_bytes());
         packet.extend([next, self.ttl]);
@@ -86,7 +103,8 @@ impl Packet {
         packet
     }
 
-    fn body_bytes(&self) -> Vec<u8> {
+    /// The packet from its transport header on.
+    pub(super) fn body_bytes(&self) -> Vec<u8> {
         let ports = [
             self.source.port().to_be_bytes(),
             self.destination.port().to_be_bytes(),
@@ -182,6 +200,20 @@ impl Packet {
             0 if self.protocol() == 17 => 0xffff,
             sum => sum,
         }
+    }
+}
+
+impl Extension {
+    /// Its length as it says it: words of 8 bytes behind the first; authentication counts in words
+    /// of 4 (RFC 4302, section 2.2).
+    fn length(&self) -> u8 {
+        let bytes = self.data.len() + 2;
+        let words = if self.kind == Self::AUTHENTICATION {
+            bytes / 4 - 2
+        } else {
+            bytes / 8 - 1
+        };
+        words.try_into().expect("an extension header is shorter")
     }
 }
 

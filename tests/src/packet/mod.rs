@@ -1,10 +1,12 @@
 //! Which packets are there? A description for tests; `bytes` says how they look on the wire.
 
 mod bytes;
+mod extension;
 
 use std::net::{IpAddr, SocketAddr};
 
 pub use bytes::checksum;
+pub use extension::Extension;
 
 /// TCP flags.
 pub const SYN: u8 = 0x02;
@@ -34,6 +36,10 @@ pub struct Packet {
     pub ttl: u8,
     /// Its place among the fragments of a datagram.
     pub fragment: Option<Fragment>,
+    /// IPv4: its options, a multiple of 4 bytes.
+    pub options: Vec<u8>,
+    /// IPv6: its extension headers; a fragment header stands before destination options alone.
+    pub extensions: Vec<Extension>,
     /// What the IP header is followed by.
     pub body: Body,
     /// What the link appended to fill up a short frame.
@@ -179,6 +185,8 @@ impl Packet {
             macs: Some([[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]]),
             ttl: 64,
             fragment: None,
+            options: Vec::new(),
+            extensions: Vec::new(),
             body,
             trailer: Vec::new(),
             segment: 0,
@@ -249,6 +257,40 @@ impl Packet {
     #[must_use]
     pub const fn fragment(mut self, id: u16, offset: u16, more: bool) -> Self {
         self.fragment = Some(Fragment { id, offset, more });
+        self
+    }
+
+    /// The packet as the fragments of a datagram, each of so many bytes (a multiple of 8) but the
+    /// last.
+    ///
+    /// # Panics
+    /// If it is longer than 64 KiB.
+    #[must_use]
+    pub fn in_fragments(&self, id: u16, size: usize) -> Vec<Self> {
+        let body = self.body_bytes();
+        let count = body.chunks(size).len();
+        let parts = body.chunks(size).enumerate().map(|(i, part)| {
+            let mut fragment = self.clone().fragment(id, (i * size) as u16, i + 1 < count);
+            fragment.body = Body::Raw {
+                protocol: self.protocol(),
+                bytes: part.to_vec(),
+            };
+            fragment
+        });
+        parts.collect()
+    }
+
+    /// The packet with these IPv4 options.
+    #[must_use]
+    pub fn with_options(mut self, options: &[u8]) -> Self {
+        self.options = options.to_vec();
+        self
+    }
+
+    /// The packet with these IPv6 extension headers.
+    #[must_use]
+    pub fn with_extensions(mut self, extensions: &[Extension]) -> Self {
+        self.extensions = extensions.to_vec();
         self
     }
 

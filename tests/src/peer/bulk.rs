@@ -5,8 +5,9 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stream::{Contents, read_greeting};
+use super::stream::{BLOCK, read_greeting};
 use super::{Dial, ECHO, Failure, Transport};
+use crate::random::Random;
 use crate::topology::Place;
 
 /// Sends so many bytes (or a few more) over a connection, and reads them back at the same time. The
@@ -48,10 +49,10 @@ pub fn transfer(
 }
 
 fn send(mut stream: &TcpStream, bytes: usize) -> Result<(), Failure> {
-    let mut contents = Contents(1);
+    let mut contents = Random::new(1);
     let mut sent = 0;
     while sent < bytes {
-        let block = contents.block();
+        let block = contents.bytes(BLOCK);
         stream.write_all(&block)?;
         sent += block.len();
     }
@@ -64,10 +65,10 @@ fn receive(
     start: Instant,
     patience: Duration,
 ) -> Result<(), Failure> {
-    let mut contents = Contents(1);
+    let mut contents = Random::new(1);
     let mut received = 0;
     while received < bytes {
-        let expected = contents.block();
+        let expected = contents.bytes(BLOCK);
         let mut block = vec![0; expected.len()];
         reader.read_exact(&mut block)?;
         if block != expected {

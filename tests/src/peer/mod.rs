@@ -4,6 +4,7 @@
 
 mod bulk;
 mod dial;
+mod echo;
 mod load;
 mod ping;
 mod server;
@@ -12,6 +13,7 @@ mod trace;
 
 pub use bulk::transfer;
 pub use dial::{Answer, Dial, Failure, Transport};
+pub use echo::echo_datagram;
 pub use load::{Load, LoadReport};
 pub use ping::ping;
 pub use server::{Server, has_sctp};

@@ -21,6 +21,8 @@ const TICK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// The longest datagram.
+const DATAGRAM: usize = 1 << 16;
 /// A request's first line is never longer.
 const LINE: u64 = 256;
 
@@ -235,7 +237,7 @@ impl Shared {
     }
 
     fn answer_datagrams(&self, socket: &UdpSocket) {
-        let mut question = [0; 2048];
+        let mut question = vec![0; DATAGRAM];
         while !self.is_stopped() {
             let Ok((length, client)) = socket.recv_from(&mut question) else {
                 continue;
@@ -243,6 +245,8 @@ impl Shared {
             if question[..length].trim_ascii() == HOST_NAME.as_bytes() {
                 // If it does not leave, the client times out.
                 drop(socket.send_to(self.greeting(client).as_bytes(), client));
+            } else if question.starts_with(ECHO.as_bytes()) {
+                drop(socket.send_to(&question[..length], client));
             }
         }
     }

@@ -9,12 +9,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::{Dial, ECHO, Failure, Transport};
+use crate::random::Random;
 use crate::topology::Place;
 
 /// Between two blocks.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes in a block: more than one packet.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 /// An echo that takes longer is as bad as none.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -83,10 +84,10 @@ fn talk(
     writer.write_all(format!("GET {ECHO} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut reader = BufReader::new(&stream);
     report.by = read_greeting(&mut reader)?;
-    let mut contents = Contents(seed);
+    let mut contents = Random::new(seed);
     let mut echo = vec![0; BLOCK];
     while !stop.load(Ordering::Relaxed) {
-        let block = contents.block();
+        let block = contents.bytes(BLOCK);
         writer.write_all(&block)?;
         reader.read_exact(&mut echo)?;
         if echo != block {
@@ -117,23 +118,4 @@ pub(super) fn read_greeting(reader: &mut impl std::io::BufRead) -> Result<String
     line.clear();
     reader.read_line(&mut line)?;
     Ok(line.split(' ').next().unwrap_or_default().to_owned())
-}
-
-/// Pseudo-random bytes (xorshift64*); each seed has its own.
-pub(super) struct Contents(pub(super) u64);
-
-impl Contents {
-    pub(super) fn block(&mut self) -> Vec<u8> {
-        let mut block = Vec::with_capacity(BLOCK);
-        while block.len() < BLOCK {
-            // Zero would stay zero.
-            let mut x = self.0.max(1);
-            x ^= x >> 12;
-            x ^= x << 25;
-            x ^= x >> 27;
-            self.0 = x;
-            block.extend_from_slice(&x.wrapping_mul(0x2545_f491_4f6c_dd1d).to_be_bytes());
-        }
-        block
-    }
 }

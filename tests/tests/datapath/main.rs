@@ -8,6 +8,8 @@ mod flood;
 mod flows;
 mod foreign;
 mod forward;
+mod fragments;
+mod headers;
 mod icmp;
 mod maglev;
 mod object;

@@ -15,7 +15,7 @@ const ENTERING: Cost = Cost {
 const LEAVING: Cost = Cost {
     verified: 60_000,
     stack: 512,
-    instructions: 8_000,
+    instructions: 12_000,
 };
 
 /// Programs that choose a backend for a socket.

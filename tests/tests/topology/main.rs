@@ -2,6 +2,7 @@
 //! users count on.
 
 mod addresses;
+mod big;
 mod cluster_ip;
 mod life;
 mod matrix;
