@@ -28,4 +28,5 @@ pub mod random;
 pub mod sockets;
 pub mod stats;
 pub mod topology;
+pub mod tun;
 pub mod wait;

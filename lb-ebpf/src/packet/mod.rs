@@ -84,7 +84,8 @@ pub(crate) trait Packet: Copy + Alone {
     /// The hook.
     const HOOK: Hook;
 
-    /// Ethernet type of what follows the link-layer header, in host order.
+    /// Ethernet type of what follows the link-layer header, in host order; neither family's for a
+    /// packet of a VLAN, which is another link's.
     fn ether_type(&self) -> u16;
 
     /// Where the IP header begins.

@@ -9,12 +9,16 @@ use aya_ebpf::{
     },
     helpers::{
         bpf_fib_lookup, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_change_tail, bpf_skb_pull_data,
+        bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_pull_data, bpf_skb_vlan_pop,
     },
     programs::TcContext,
 };
 use bytemuck::Pod;
-use lb_common::{csum, drops::Hook, wire::Ethernet};
+use lb_common::{
+    csum,
+    drops::{DropReason, Hook},
+    wire::Ethernet,
+};
 
 use super::{ChecksumChange, Packet, Verdict};
 use crate::{globals, maps};
@@ -24,6 +28,9 @@ const HEADERS: u32 = 14 + 40 + 20;
 
 /// Makes `bpf_redirect` hand a packet over as if the device had received it.
 const INGRESS: u64 = BPF_F_INGRESS as u64;
+
+/// The part of a VLAN tag that says which; zero in a tag that says no more than a priority.
+const VLAN_ID: u32 = 0xfff;
 
 /// A packet at ingress or egress of a device.
 #[derive(Clone, Copy)]
@@ -63,6 +70,30 @@ impl Tc {
         }
     }
 
+    /// Takes away a tag that says no VLAN but a priority: it was for the link that it came by.
+    #[inline(always)]
+    fn clear_tag(&mut self) {
+        // SAFETY: a field of a valid context; the helper takes any packet.
+        unsafe {
+            if (*self.skb).vlan_present != 0 {
+                // A failure leaves the tag, whose priority may confuse no more than a switch.
+                bpf_skb_vlan_pop(self.skb);
+            }
+        }
+    }
+
+    /// Gives a packet of a link without Ethernet header an empty one: the kernel takes it away again
+    /// before it writes that of the link which the packet leaves by, and drops packets without.
+    #[inline(always)]
+    fn give_header(&mut self) -> Option<()> {
+        if globals::ETHERNET_HEADER.load() != 0 {
+            return Some(());
+        }
+        // SAFETY: the helper takes any packet.
+        let done = unsafe { bpf_skb_change_head(self.skb, size_of::<Ethernet>() as u32, 0) };
+        (done == 0).then_some(())
+    }
+
     /// Swaps sender and receiver of the Ethernet header.
     #[inline(always)]
     fn turn_around(&mut self) -> Option<()> {
@@ -84,8 +115,22 @@ impl Packet for Tc {
 
     #[inline(always)]
     fn ether_type(&self) -> u16 {
-        // SAFETY: field of a valid context.
-        u16::from_be(unsafe { (*self.skb).protocol } as u16)
+        // SAFETY: fields of a valid context.
+        let (tagged, tag, protocol) = unsafe {
+            let skb = &*self.skb;
+            (skb.vlan_present != 0, skb.vlan_tci, skb.protocol)
+        };
+        if tagged && tag & VLAN_ID != 0 {
+            // Of a VLAN, so another device's: it comes by there, without the tag, if it is ours.
+            return 0;
+        }
+        if globals::ETHERNET_HEADER.load() == 0 {
+            return u16::from_be(protocol as u16);
+        }
+        // As the frame says, not the kernel: a tag that is left in the frame is not IP, whatever
+        // the kernel has read behind it (VLAN devices with `reorder_hdr off`).
+        self.load::<Ethernet>(0)
+            .map_or(0, |header| header.ether_type.get())
     }
 
     #[inline(always)]
@@ -239,6 +284,11 @@ impl Packet for Tc {
                 None => TC_ACT_SHOT,
             },
             Verdict::Out(link) => {
+                self.clear_tag();
+                if self.give_header().is_none() {
+                    maps::count(Self::HOOK, DropReason::KernelRefused);
+                    return TC_ACT_SHOT;
+                }
                 // The kernel finds (or asks for) the neighbour by itself. Kernel 5.10.
                 // SAFETY: no parameters means none are read.
                 unsafe { bpf_redirect_neigh(link, core::ptr::null_mut(), 0, 0) as i32 }

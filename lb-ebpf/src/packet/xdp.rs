@@ -73,7 +73,8 @@ impl Packet for Xdp {
 
     #[inline(always)]
     fn ether_type(&self) -> u16 {
-        // A VLAN tag is none of the families' types: such frames are left to traffic control.
+        // A VLAN tag is none of the families' types: such frames are left to traffic control, which
+        // knows the link that they are for.
         self.load::<Ethernet>(0)
             .map_or(0, |header| header.ether_type.get())
     }

@@ -103,7 +103,7 @@ impl Datapath {
             results.push(self.hooks.clear_tc(device).map(|()| None));
         }
         if role == Role::Uplink && link.ethernet && self.options.hooks.contains(&Hook::Xdp) {
-            results.push(self.attach_xdp(device));
+            results.push(self.attach_xdp(device, link.mtu));
         } else {
             results.push(self.hooks.clear_xdp(device).map(|()| None));
         }
@@ -127,9 +127,13 @@ impl Datapath {
         self.hooks.set_tc(device, direction, program)
     }
 
-    fn attach_xdp(&mut self, device: Device<'_>) -> Result<Remark, LoadError> {
+    fn attach_xdp(&mut self, device: Device<'_>, mtu: u32) -> Result<Remark, LoadError> {
         let program = self.programs.get(Header::Ethernet, XDP_UPLINK)?;
-        self.hooks.set_xdp(device, self.options.xdp, program)
+        let remark = self.hooks.set_xdp(device, self.options.xdp, program)?;
+        Ok(remark.map(|why| match xdp_needs_one_buffer(mtu) {
+            Some(hint) => format!("{why}; {hint}"),
+            None => why,
+        }))
     }
 
     /// Takes our programs from links that have no role any more, or that are gone.
@@ -204,6 +208,23 @@ impl Datapath {
         self.written = wanted;
         Ok(())
     }
+}
+
+/// What an XDP program and its driver have room for in one page of 4,096 bytes: without headroom
+/// (256), the kernel's own notes (320) and the Ethernet header.
+const XDP_MTU: u32 = 4_096 - 256 - 320 - 14;
+
+/// What to say of a link whose packets may be too big for XDP. Ours reads and writes packets in one
+/// buffer: those in several (which Linux 5.18 brought) are left to traffic control, which serves
+/// everybody that XDP does.
+#[must_use]
+pub fn xdp_needs_one_buffer(mtu: u32) -> Option<String> {
+    (mtu > XDP_MTU).then(|| {
+        format!(
+            "its MTU of {mtu} is more than XDP has in one buffer ({XDP_MTU} with most drivers), as is \
+             what large receive offload (LRO) puts together"
+        )
+    })
 }
 
 /// The link as map `links` describes it.

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use lb_common::drops::Hook;
 use lb_common::layout;
 
+pub use attach::xdp_needs_one_buffer;
 pub use audit::{Drift, inspect_pins};
 pub use clock::Clock;
 pub use error::LoadError;

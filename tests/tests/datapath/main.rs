@@ -11,6 +11,7 @@ mod forward;
 mod fragments;
 mod headers;
 mod icmp;
+mod links;
 mod maglev;
 mod object;
 mod policy;

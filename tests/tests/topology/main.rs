@@ -5,6 +5,7 @@ mod addresses;
 mod big;
 mod cluster_ip;
 mod life;
+mod links;
 mod matrix;
 mod others;
 mod path_mtu;

@@ -12,6 +12,7 @@ use super::{Column, Record, column};
 use crate::loader::features::{Feature, NETNS_COOKIE, OLDEST, SET_RETVAL, SOCK_DESTROY, TCX};
 use crate::loader::probe::Probe;
 use crate::loader::roles::{Patterns, Role, roles};
+use crate::loader::xdp_needs_one_buffer;
 use crate::model::ObjectName;
 use crate::settings::{Settings, SocketScope};
 
@@ -203,6 +204,16 @@ fn hooks(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
             "--uplink",
             &of(Role::Uplink),
         ));
+        for (index, _) in found.iter().filter(|(_, role)| **role == Role::Uplink) {
+            let link = &machine.probe.links.links[index];
+            if let Some(why) = xdp_needs_one_buffer(link.mtu) {
+                let remedy = "nothing: tc serves it where XDP cannot; or give it a smaller MTU";
+                findings.push(FindingRecord {
+                    remedy: remedy.to_owned(),
+                    ..note("xdp", format!("{}: {why}", link.name))
+                });
+            }
+        }
     }
     findings.push(sockets(machine, settings));
     findings.extend(others::rp_filter(&machine.probe.sysctls, &of(Role::Uplink)));
