@@ -15,6 +15,7 @@ mod links;
 mod maglev;
 mod object;
 mod policy;
+mod random;
 mod refusal;
 mod sctp;
 mod stray;
