@@ -13,6 +13,7 @@ mod headers;
 mod icmp;
 mod links;
 mod maglev;
+mod model;
 mod object;
 mod policy;
 mod random;

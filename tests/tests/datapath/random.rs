@@ -176,7 +176,7 @@ fn random_flows_come_back() {
 
 /// Runs a test with the programs in the kernel of a node, and a Service of each kind of case whose
 /// flow has begun: there are entries to meet.
-fn with_flows(test: impl FnOnce(&mut Kernel, u32) -> Result<()>) {
+fn with_flows(test: impl FnOnce(&mut Kernel, u32) -> Result<()> + Send) {
     on(Cluster::routed_veth, |cluster| {
         cluster.here().pod_at(CLIENT, "client")?;
         cluster.here().place().netns().run(|| {
