@@ -201,7 +201,7 @@ fn packets_too_big_for_xdp_are_said_to_be_tcs() {
     let mut jumbo = machine();
     let uplink = jumbo.probe.links.links.get_mut(&2).expect("the uplink");
     uplink.mtu = 9_000;
-    let findings = examine(&jumbo, &["--hooks=tc,xdp"]);
+    let findings = examine(&jumbo, &["--hooks=tc,xdp,socket"]);
     assert_eq!(verdicts(&findings, Verdict::Note), ["xdp"]);
     assert_eq!(verdicts(&examine(&jumbo, &[]), Verdict::Note), [""; 0]);
 }
