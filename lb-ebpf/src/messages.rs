@@ -7,7 +7,7 @@ use core::hint::black_box;
 use lb_common::{
     addr::{Family, Ip4, Ip6},
     csum,
-    wire::{Be32, IcmpHeader, Ipv4Header, Ipv6Header},
+    wire::{Be32, IcmpHeader},
 };
 
 use crate::{
@@ -42,10 +42,6 @@ pub(crate) trait Messages: Wire {
 
     /// Whether the address is one machine's, so that it may be answered.
     fn is_one_machine(&self) -> bool;
-
-    /// Bytes from the IP header on, as it says itself; zero where a length of 16 bits does not
-    /// suffice (BIG TCP).
-    fn stated_length<P: Packet>(packet: &P, ip: usize) -> Option<usize>;
 }
 
 impl Messages for Ip4 {
@@ -73,12 +69,6 @@ impl Messages for Ip4 {
         let [first, ..] = self.octets;
         !matches!(first, 0 | 127 | 224..)
     }
-
-    #[inline(always)]
-    fn stated_length<P: Packet>(packet: &P, ip: usize) -> Option<usize> {
-        let header: Ipv4Header = packet.load(ip)?;
-        Some(usize::from(header.total_length.get()))
-    }
 }
 
 impl Messages for Ip6 {
@@ -104,31 +94,10 @@ impl Messages for Ip6 {
         let nobody_or_myself = rest == 0 && u32::from_be(self.word(3)) <= 1;
         self.octets[0] != 0xff && !nobody_or_myself
     }
-
-    #[inline(always)]
-    fn stated_length<P: Packet>(packet: &P, ip: usize) -> Option<usize> {
-        let header: Ipv6Header = packet.load(ip)?;
-        Some(match usize::from(header.payload_length.get()) {
-            0 => 0,
-            payload => size_of::<Ipv6Header>() + payload,
-        })
-    }
-}
-
-/// Bytes from the IP header on, without what the link appended to a short frame; none if the packet
-/// says that it is longer than it is.
-#[inline(always)]
-pub(crate) fn length<A: Messages, P: Packet>(packet: &P, headers: &Headers<A>) -> Option<usize> {
-    let there = headers.length as usize;
-    match A::stated_length(packet, headers.ip)? {
-        0 => Some(there),
-        stated if stated <= there => Some(stated),
-        _ => None,
-    }
 }
 
 /// Turns the packet into an ICMP error about it, from `source` to where it came from; none if the
-/// kernel refuses or the packet is not all there.
+/// kernel refuses or the packet is shorter than what must be quoted.
 #[inline(always)]
 #[must_use]
 pub(crate) fn error<A: Messages, P: Packet>(
@@ -139,7 +108,7 @@ pub(crate) fn error<A: Messages, P: Packet>(
     source: &A,
 ) -> Option<()> {
     let room = size_of::<A::Header>() + size_of::<IcmpHeader>();
-    let quoted = length(packet, headers)?.min(A::LONGEST - room);
+    let quoted = (headers.length as usize).min(A::LONGEST - room);
     if quoted < headers.transport - headers.ip + QUOTED {
         return None;
     }

@@ -117,7 +117,7 @@ fn reset<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Option
     }
     let header_length = usize::from(old.data_offset >> 4) * 4;
     let before_data = headers.transport - headers.ip + header_length;
-    let data = messages::length(packet, headers)?.checked_sub(before_data)? as u32;
+    let data = (headers.length as usize).checked_sub(before_data)? as u32;
     let counted = u32::from(old.flags & tcp::SYN != 0) + u32::from(old.flags & tcp::FIN != 0);
     let end = (old.sequence.get())
         .wrapping_add(data)
