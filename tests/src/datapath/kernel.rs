@@ -33,7 +33,7 @@ const SIZES: [(&str, u32); 8] = [
 pub(super) const FLOWS: u32 = 1 << 14;
 
 /// The programs that see packets.
-const PROGRAMS: [&str; 5] = [
+pub const PROGRAMS: [&str; 5] = [
     "tc_pod_in",
     "tc_pod_out",
     "tc_uplink_in",

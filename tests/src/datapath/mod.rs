@@ -14,6 +14,6 @@ pub mod verifier;
 
 pub use bench::Bench;
 pub use fixture::{Endpoint, Fixture, SNAT_PORT, Service};
-pub use kernel::{Code, Kernel, Run, object, object_file};
+pub use kernel::{Code, Kernel, PROGRAMS, Run, object, object_file};
 pub use maps::Drops;
 pub use row::{At, Fate, FlowPair, Row, Toward};

@@ -7,22 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context as _, Result, ensure};
 use lb_common::layout::{FLOW_OUTSIDE, FLOW_SNAT};
 use lb_tests::datapath::{
-    At, Bench, Code, Endpoint, Fate, Fixture, FlowPair, Kernel, Row, SNAT_PORT, Service, Toward,
+    At, Bench, Code, Endpoint, Fate, Fixture, FlowPair, Kernel, PROGRAMS, Row, SNAT_PORT, Service,
+    Toward,
 };
 use lb_tests::packet::{Body, Extension, Packet};
 use lb_tests::random::Random;
 use lb_tests::topology::{Cluster, Family, UPLINK, on};
 
 use super::cases::{CLIENT, Case, SERVER, SPARE, all, row};
-
-/// Every program that sees packets.
-const PROGRAMS: [&str; 5] = [
-    "tc_pod_in",
-    "tc_pod_out",
-    "tc_uplink_in",
-    "tc_uplink_out",
-    "xdp_uplink",
-];
 
 /// How many of each are tried: about a second's worth.
 const FLOWS: usize = 150;
