@@ -18,7 +18,7 @@ use crate::topology::{Node, Place, addresses};
 use crate::wait;
 
 /// A start takes far less; a slow machine is given time, and one with an emulated processor more.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);
 /// The kernel frees what nobody uses any more after a while.
 const GOING: Duration = Duration::from_secs(5);
 

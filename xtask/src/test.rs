@@ -15,6 +15,7 @@ use crate::{
     report::{Outcome, Report},
     setup,
     suite::{self, Echo},
+    vm,
 };
 
 /// Run all tests (the integration tests need root and make network namespaces)
@@ -45,6 +46,10 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> ExitCode {
     report.stage("unit", || unit(root, arguments));
     if !arguments.unit && is_built {
         report.stage("integration", || integration(root, arguments));
+    }
+    // The machines' processors are this one's; whatever it can say of itself, the tests above said.
+    if !arguments.unit && is_whole && is_built && cfg!(target_arch = "x86_64") {
+        vm::add_stages(&mut report, root, &vm::Arguments::brief());
     }
     report.close(machine::is_ci())
 }

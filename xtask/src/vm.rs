@@ -29,6 +29,7 @@ use crate::{
 };
 use image::UserSpace;
 use kernels::{KERNELS, Wanted};
+use selection::Extent;
 
 /// Machines that run at a time: each keeps a CPU busy, and gains nothing from a second one of two.
 const AT_A_TIME: usize = 2;
@@ -41,9 +42,32 @@ pub(crate) struct Arguments {
     /// Look for newer versions, even where those that are here are only days old
     #[arg(long)]
     update: bool,
-    /// Only tests with this in their name; default: those that the stage is meant to run
+    /// Only tests with this in their name; default: those whose outcome may depend on the kernel
     #[arg(long = "test", value_name = "PART")]
     parts: Vec<String>,
+    /// Only the tests that `cargo xtask test` has time for
+    #[arg(long, conflicts_with = "parts")]
+    brief: bool,
+}
+
+impl Arguments {
+    /// What `cargo xtask test` runs: every kernel, but not every test.
+    pub(crate) fn brief() -> Self {
+        Self {
+            brief: true,
+            ..Self::default()
+        }
+    }
+
+    fn extent(&self) -> Extent<'_> {
+        if self.brief {
+            Extent::Brief
+        } else if self.parts.is_empty() {
+            Extent::Whole
+        } else {
+            Extent::Named(&self.parts)
+        }
+    }
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode> {
@@ -82,7 +106,7 @@ fn run_all(root: &Path, arguments: &Arguments) -> Result<Vec<Done>> {
     );
     println!("\n== kernels");
     let wanted = chosen(&arguments.kernels)?;
-    let user_space = UserSpace::pack(root, &arguments.parts)?;
+    let user_space = UserSpace::pack(root, arguments.extent())?;
     let queue = Mutex::new(wanted.iter().enumerate());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {

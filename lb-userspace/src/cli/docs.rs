@@ -1,11 +1,13 @@
 //! The pages about the command line and the settings, made from what clap knows: docs/cli.md and
-//! docs/configuration.md cannot say anything else than `--help` does.
+//! docs/configuration.md cannot say anything else than `--help` does. And docs/kernels.md, whose table is of the
+//! features that the loader looks for.
 
 use std::fmt::Write;
 
 use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, golden};
+use crate::loader::features::{self, Feature, OLDEST};
 use crate::settings::kube_proxy::{self, Fate};
 use crate::settings::{API_VERSION, SIZES, TIMEOUTS, followed, key_of, settings_of, variable_of};
 
@@ -165,4 +167,55 @@ fn row(setting: &Arg) -> String {
         "| `--{flag}`{short} | `{variable}` | {key} | {default} | {} |\n",
         help.replace('|', "\\|")
     )
+}
+
+/// What the page about kernels says besides the features.
+const WHERE_TESTS_RUN: &str = "
+Before 5.11 maps count as locked memory of the process that makes them: `lb` raises the limit. Test-run
+tells an XDP program its link from 5.14 on, which only our tests feel.
+
+## Where the tests run
+
+`cargo xtask vm` boots Debian's cloud kernels 5.10, 6.1, 6.12 and the newest one there is, each in a virtual
+machine with an emulated processor, and runs there what may depend on the kernel. `cargo xtask test` runs a
+part of it on all four (`cargo xtask vm --brief`); its table at the end has a line for each kernel, and what
+each program cost that kernel's verifier. Kernels are kept in `~/.cache/lb/kernels`; a newer one is looked for
+once a week, where apt's own sources say that Debian's packages are. One that cannot be had fails its own line
+and no other.
+
+| what is tried on each | by | in `cargo xtask test` |
+|---|---|---|
+| the verifier takes every program, in how many steps, with how much stack as 5.10 counts it | `every_program_stays_far_from_the_verifiers_limits`, `no_program_has_a_loop_that_the_oldest_kernel_refuses` | yes |
+| pods, the node and outside are served and refused over real connections by TC, XDP and socket calls, TCP and UDP, both families; conntrack sees nothing invalid; `lb uninstall` leaves nothing | `every_hook_serves_and_refuses` | no: slow |
+| the node's own connections are refused where the socket hook cannot, before 5.18 | `what_the_node_sends_to_a_frontend_that_refuses_is_answered_where_it_leaves`, `every_hook_serves_and_refuses` | the former |
+| packets are translated byte by byte, at TC and XDP | `both_directions_are_translated` and every other row of the packet tests | one row of each class |
+| SCTP associations through ClusterIPs and node ports, from pods and outside | `associations_go_through_cluster_ips_and_node_ports` | no: slow |
+| what the maps take and give back | `a_full_map_is_told_with_the_remedy` | no: slow |
+
+Connections were seen to work on 5.10, and on 6.18 without a machine; on 6.12 and newer `lb run` takes longer to
+start under emulation than that test waits on a busy host.
+
+A few tests are about how much happens in a time and are left out there, as an emulated processor is slow.
+";
+
+#[test]
+fn the_page_about_kernels_lists_every_feature() {
+    let (major, minor) = OLDEST;
+    let mut page = format!(
+        "# Kernels\n\n{BY_REWRITING}\n\nLinux {major}.{minor} is the oldest kernel that everything works on. What \
+         came later is looked for when `lb` starts, in the kernel itself and not by its version, so that \
+         distributions' backports count; `lb doctor` names what is missing on a node.\n\n\
+         | feature | since | without it |\n|---|---|---|\n"
+    );
+    for feature in features::ALL {
+        let Feature {
+            name,
+            since: (major, minor),
+            without,
+        } = feature;
+        writeln!(page, "| {name} | {major}.{minor} | {without} |")
+            .expect("a text takes everything");
+    }
+    page += WHERE_TESTS_RUN;
+    golden::check("../docs/kernels.md", &page);
 }

@@ -62,6 +62,16 @@ pub const SOCK_DESTROY: Feature = Feature {
     without: "connected UDP sockets of the node are not told when their backend goes",
 };
 
+/// `BPF_F_IPV6` of `bpf_l4_csum_replace`.
+pub const CHECKSUM_FLAG: Feature = Feature {
+    name: "BPF_F_IPV6",
+    since: (6, 16),
+    without: "the kernel sums up translated IPv6 packets once more where the device had done so, and may log it",
+};
+
+/// Every feature that a kernel of ours may lack, the newest first.
+pub const ALL: [Feature; 5] = [CHECKSUM_FLAG, TCX, SET_RETVAL, NETNS_COOKIE, SOCK_DESTROY];
+
 /// The oldest kernel that everything else works on.
 pub const OLDEST: (u8, u8) = (5, 10);
 
@@ -106,7 +116,7 @@ impl Features {
             tcx: has_tcx(),
             set_retval: knows("BPF_FUNC_set_retval", SET_RETVAL.since),
             sock_destroy: Sockets::connect().is_ok_and(|mut sockets| sockets.can_destroy()),
-            checksum_ipv6: if knows("BPF_F_IPV6", (6, 16)) {
+            checksum_ipv6: if knows(CHECKSUM_FLAG.name, CHECKSUM_FLAG.since) {
                 CHECKSUM_IPV6
             } else {
                 0

@@ -11,7 +11,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{binaries, kernels::Kernel, selection};
+use super::{
+    binaries,
+    kernels::Kernel,
+    selection::{self, Extent},
+};
 use crate::{digest, paths::Profile, process};
 
 /// The machine's first program.
@@ -43,9 +47,8 @@ pub(crate) struct UserSpace {
 }
 
 impl UserSpace {
-    /// Builds the test binaries and packs everything but the modules. With `parts`, only tests with one of them in their
-    /// name will run.
-    pub(super) fn pack(root: &Path, parts: &[String]) -> Result<Self> {
+    /// Builds the test binaries and packs everything but the modules.
+    pub(super) fn pack(root: &Path, extent: Extent<'_>) -> Result<Self> {
         let dir = root.join("target").join("vm");
         let files = dir.join("user-space");
         if files.exists() {
@@ -86,7 +89,7 @@ impl UserSpace {
             copy(&library, &files)?;
         }
         write_executable(&files.join("init"), INIT)?;
-        write_executable(&files.join("tests/run"), &selection::script(parts))?;
+        write_executable(&files.join("tests/run"), &selection::script(extent))?;
         let archive = dir.join("user-space.cpio");
         pack(&files, &archive)?;
         Ok(Self { archive, dir })

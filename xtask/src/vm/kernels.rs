@@ -181,7 +181,7 @@ fn unpack(apt: &Apt, names: &[String], version: &str, dir: &Path) -> Result<Kern
     copy_modules(&tree, &root, &release)?;
     let images = [
         format!("boot/vmlinuz-{release}"),
-        format!("usr/lib/modules/{release}/vmlinuz"),
+        format!("depmod/lib/modules/{release}/vmlinuz"),
     ];
     let image = images.map(|image| tree.join(image));
     let image = image

@@ -6,17 +6,39 @@ struct Tests {
     target: &'static str,
     /// Parts of names; empty = all.
     parts: &'static [&'static str],
+    /// The same, where there is little time.
+    brief: &'static [&'static str],
     /// Parts of names of those that are left out: they are about how much happens in a time.
     not: &'static [&'static str],
     /// How many at a time.
     threads: u8,
 }
 
+/// No test has this in its name.
+const NONE: &[&str] = &["none::"];
+
 const TESTS: &[Tests] = &[
     // What the programs do with single packets, all hooks.
     Tests {
         target: "datapath",
         parts: &[],
+        // One row of each class of packets, at every hook that it comes by.
+        brief: &[
+            "forward::both_directions",
+            "forward::a_node_port",
+            "forward::a_pod_may_be_its_own_backend",
+            "forward::affinity_keeps",
+            "flows::a_client_uses_its_ports_again",
+            "apart::a_direct_connection_after",
+            "policy::source_ranges_admit",
+            "refusal::an_undefined_port",
+            "refusal::what_the_node_sends",
+            "icmp::errors_about_a_clients_packet",
+            "icmp::errors_find_their_way_through_snat",
+            "sctp::the_checksum_follows",
+            "transit::transit_takes",
+            "transit::the_sender_of_a_packet_too_big",
+        ],
         not: &["atomic::", "flood::a_flood"],
         threads: 1,
     },
@@ -24,6 +46,7 @@ const TESTS: &[Tests] = &[
     Tests {
         target: "kernels",
         parts: &[],
+        brief: &["verifier::"],
         not: &[],
         threads: 1,
     },
@@ -31,6 +54,7 @@ const TESTS: &[Tests] = &[
     Tests {
         target: "topology",
         parts: &["sctp::"],
+        brief: NONE,
         not: &[],
         threads: 1,
     },
@@ -38,6 +62,7 @@ const TESTS: &[Tests] = &[
     Tests {
         target: "loader",
         parts: &["tables::"],
+        brief: NONE,
         not: &[],
         threads: 1,
     },
@@ -48,14 +73,25 @@ pub(super) fn targets() -> Vec<&'static str> {
     TESTS.iter().map(|tests| tests.target).collect()
 }
 
+/// How many of the tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent<'a> {
+    /// All that say something about a kernel.
+    Whole,
+    /// What there is time for beside all other tests.
+    Brief,
+    /// Those with one of these in their name.
+    Named(&'a [String]),
+}
+
 /// The part of a machine's first program that runs them, and counts in `$failed` the binaries that failed.
-pub(super) fn script(only: &[String]) -> String {
+pub(super) fn script(extent: Extent<'_>) -> String {
     let mut script = String::new();
     for tests in TESTS {
-        let parts: Vec<&str> = if only.is_empty() {
-            tests.parts.to_vec()
-        } else {
-            only.iter().map(String::as_str).collect()
+        let parts = match extent {
+            Extent::Whole => tests.parts.to_vec(),
+            Extent::Brief => tests.brief.to_vec(),
+            Extent::Named(parts) => parts.iter().map(String::as_str).collect(),
         };
         let not = tests.not.iter().map(|part| format!(" --skip {part}"));
         let line = format!(
