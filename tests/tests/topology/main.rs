@@ -7,6 +7,7 @@ mod cluster_ip;
 mod life;
 mod links;
 mod matrix;
+mod netem;
 mod others;
 mod path_mtu;
 mod sctp;

@@ -46,14 +46,14 @@ const TESTS: &[Tests] = &[
     Tests {
         target: "kernels",
         parts: &[],
-        brief: &["verifier::"],
+        brief: &[],
         not: &[],
         threads: 1,
     },
     // What needs modules that not every host has.
     Tests {
         target: "topology",
-        parts: &["sctp::"],
+        parts: &["sctp::", "netem::"],
         brief: NONE,
         not: &[],
         threads: 1,
