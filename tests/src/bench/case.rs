@@ -29,6 +29,10 @@ pub(super) enum Floor {
     /// *full* at traffic control without the checksum helper: wrong for packets whose checksum the
     /// device is to complete.
     FullDirect,
+    /// *full* of 64 k flows in turn.
+    Full64k,
+    /// *full* and a route look-up.
+    Fib,
     /// *full* and two bare inserts.
     TwoInserts,
 }
@@ -41,6 +45,8 @@ impl Floor {
             Self::Lookup => "lookup",
             Self::Full => "full",
             Self::FullDirect => "full-direct",
+            Self::Full64k => "full-64k",
+            Self::Fib => "fib",
             Self::TwoInserts => "two-inserts",
         }
     }
@@ -53,10 +59,14 @@ impl Floor {
             (Self::Lookup, Hook::Xdp, Family::V6) => "xdp_lookup6",
             (Self::Lookup, Hook::Tc, Family::V4) => "tc_lookup4",
             (Self::Lookup, Hook::Tc, Family::V6) => "tc_lookup6",
-            (Self::Full, Hook::Xdp, Family::V4) => "xdp_full4",
-            (Self::Full, Hook::Xdp, Family::V6) => "xdp_full6",
-            (Self::Full, Hook::Tc, Family::V4) => "tc_full4",
-            (Self::Full, Hook::Tc, Family::V6) => "tc_full6",
+            (Self::Full | Self::Full64k, Hook::Xdp, Family::V4) => "xdp_full4",
+            (Self::Fib, Hook::Xdp, Family::V4) => "xdp_fib4",
+            (Self::Full | Self::Full64k, Hook::Xdp, Family::V6) => "xdp_full6",
+            (Self::Fib, Hook::Xdp, Family::V6) => "xdp_fib6",
+            (Self::Full | Self::Full64k, Hook::Tc, Family::V4) => "tc_full4",
+            (Self::Fib, Hook::Tc, Family::V4) => "tc_fib4",
+            (Self::Full | Self::Full64k, Hook::Tc, Family::V6) => "tc_full6",
+            (Self::Fib, Hook::Tc, Family::V6) => "tc_fib6",
             (Self::FullDirect, Hook::Tc, Family::V4) => "tc_direct4",
             (Self::FullDirect, Hook::Tc, Family::V6) => "tc_direct6",
             (Self::TwoInserts, Hook::Xdp, Family::V4) => "xdp_inserts4",
@@ -86,15 +96,18 @@ pub(super) struct Case {
 }
 
 /// The floors of a hook and family, each with the runs that it is timed on.
-pub(super) fn floors(hook: Hook, family: Family) -> Vec<(Floor, Subject)> {
-    use Floor::{Empty, Full, FullDirect, Lookup, TwoInserts};
+pub(super) fn floors(hook: Hook, family: Family, transit: &Transit) -> Vec<(Floor, Subject)> {
+    use Floor::{Empty, Fib, Full, Full64k, FullDirect, Lookup, TwoInserts};
     [
         (Empty, Runs::Same),
         (Empty, Runs::NewPort),
         (Empty, Runs::NewClient),
+        (Empty, Runs::ManyFlows),
         (Lookup, Runs::Same),
         (Full, Runs::Same),
         (FullDirect, Runs::Same),
+        (Full64k, Runs::ManyFlows),
+        (Fib, Runs::Same),
         (TwoInserts, Runs::NewPort),
         (TwoInserts, Runs::NewClient),
     ]
@@ -103,12 +116,17 @@ pub(super) fn floors(hook: Hook, family: Family) -> Vec<(Floor, Subject)> {
         let program = floor.program(hook, family)?;
         let outcome = match floor {
             Empty | Lookup => Outcome::Untouched,
-            Full | FullDirect | TwoInserts => Outcome::ToOneOf(world::backends(family)),
+            Full | FullDirect | Full64k | TwoInserts => Outcome::ToOneOf(world::backends(family)),
+            Fib => Outcome::Between(transit.source, transit.backend),
         };
-        let entrance = Entrance::of(hook, family);
+        let entrance = match floor {
+            Fib => Entrance::remote(hook, family),
+            _ => Entrance::of(hook, family),
+        };
         let packet = match runs {
             Runs::Same => data(entrance.client, entrance.frontend),
             Runs::NewPort | Runs::NewClient => entrance.new_packet(),
+            Runs::ManyFlows => Entrance::many(hook, family).packet(),
         };
         let subject = Subject {
             whose: Whose::Floors,
@@ -121,6 +139,15 @@ pub(super) fn floors(hook: Hook, family: Family) -> Vec<(Floor, Subject)> {
         Some((floor, subject))
     })
     .collect()
+}
+
+/// How a connection to a backend on another node goes through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transit {
+    /// What the backend sees.
+    pub(super) source: SocketAddr,
+    /// The backend.
+    pub(super) backend: SocketAddr,
 }
 
 /// Where a connection enters a hook: the program, and who dials what.
@@ -159,6 +186,34 @@ impl Entrance {
         }
     }
 
+    /// Where clients outside enter whose backend is on another node.
+    pub(super) fn remote(hook: Hook, family: Family) -> Self {
+        // Another one than of connections that stay here, and another one for each hook.
+        let client = match hook {
+            Hook::Xdp => 8,
+            Hook::Tc | Hook::Socket => 9,
+        };
+        Self {
+            frontend: world::remote_node_port(family),
+            client: SocketAddr::new(addresses::outside(client).of(family), KNOWN_PORT),
+            ..Self::node_port(hook, uplink(hook), family)
+        }
+    }
+
+    /// The first of many clients that dial the same, with the first of their ports: the same ones for
+    /// all hooks, as the table has no room for many of each.
+    pub(super) fn many(hook: Hook, family: Family) -> Self {
+        Self {
+            client: SocketAddr::new(addresses::outside(64).of(family), NEW_PORTS),
+            ..Self::node_port(hook, uplink(hook), family)
+        }
+    }
+
+    /// A packet amid the connection.
+    pub(super) fn packet(&self) -> Packet {
+        data(self.client, self.frontend)
+    }
+
     /// The packet with which the client's connection begins.
     pub(super) fn first_packet(&self) -> Packet {
         padded(&Packet::tcp(self.client, self.frontend, SYN))
@@ -179,12 +234,13 @@ impl Entrance {
         }
     }
 
-    fn subject(&self, outcome: Outcome, runs: Runs) -> Subject {
+    /// Its packets, timed in this way.
+    pub(super) fn subject(&self, outcome: Outcome, runs: Runs) -> Subject {
         Subject {
             whose: Whose::Ours,
             program: self.program,
             hook: self.hook,
-            packet: data(self.client, self.frontend),
+            packet: self.packet(),
             outcome,
             runs,
         }
@@ -214,6 +270,38 @@ pub(super) fn established(entrance: &Entrance, backend: SocketAddr) -> Vec<Case>
         cases.push(case("to client", back));
     }
     cases
+}
+
+/// Many connections that exist, in turn.
+pub(super) fn many_flows(hook: Hook, family: Family) -> Vec<Case> {
+    let many = Entrance::many(hook, family);
+    vec![Case {
+        name: "flows_64k",
+        packets: "from clients",
+        subject: many.subject(Outcome::ToOneOf(world::backends(family)), Runs::ManyFlows),
+        floor: Floor::Full64k,
+        at_most: 1.4,
+        stretch: 1.2,
+    }]
+}
+
+/// A connection that exists, to an endpoint on another node, both ways: in and out of the node.
+pub(super) fn established_snat(entrance: &Entrance, transit: &Transit) -> Vec<Case> {
+    let case = |packets, subject| Case {
+        name: "established_snat",
+        packets,
+        subject,
+        floor: Floor::Fib,
+        at_most: 1.5,
+        stretch: 1.25,
+    };
+    let there = entrance.subject(Outcome::Sent(transit.source, transit.backend), Runs::Same);
+    let back = Subject {
+        packet: data(transit.backend, transit.source),
+        outcome: Outcome::Sent(entrance.frontend, entrance.client),
+        ..there.clone()
+    };
+    vec![case("from client", there), case("to client", back)]
 }
 
 /// A connection with every packet.
@@ -274,6 +362,14 @@ pub(super) fn foreign(hook: Hook, family: Family) -> Vec<Case> {
     };
     let of_program = |program: &&'static str| packets.map(|packet| case(*program, packet));
     programs.iter().flat_map(of_program).collect()
+}
+
+/// The program that takes what comes from other nodes and from outside.
+const fn uplink(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Xdp => "xdp_uplink",
+        Hook::Tc | Hook::Socket => "tc_uplink_in",
+    }
 }
 
 /// A TCP packet amid a connection.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{Program, ProgramFd, Xdp};
+use aya::programs::{Program, ProgramFd, ProgramInfo, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_userspace::loader::features::Features;
 
@@ -58,6 +58,19 @@ impl Objects {
         let wrapper: &mut Xdp = wrapper.try_into()?;
         let id = wrapper.attach_to_if_index(LOOPBACK, XdpMode::Skb)?;
         Ok(wrapper.take_link(id)?)
+    }
+
+    /// What the kernel tells of a program.
+    pub(super) fn program_info(&self, whose: Whose, name: &str) -> Result<ProgramInfo> {
+        Ok(program(self.of(whose), name)?.info()?)
+    }
+
+    /// The object that has the program, to change it.
+    pub(super) fn of_mut(&mut self, whose: Whose) -> &mut Ebpf {
+        match whose {
+            Whose::Ours => &mut self.ours,
+            Whose::Floors => &mut self.floors,
+        }
     }
 
     /// The object that has the program.

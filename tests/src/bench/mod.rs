@@ -4,6 +4,7 @@
 //! is timed), `rounds` (how batches become figures), `report` (how they are shown).
 
 mod case;
+mod connect;
 mod flows;
 pub mod latency;
 mod load;
@@ -16,13 +17,15 @@ mod subject;
 mod world;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use lb_common::drops::Hook;
 use lb_common::{Ip4, Ip6};
+use lb_userspace::bpf::netns_cookie;
 use lb_userspace::tables::{PerFamily, Tables};
 
 use crate::datapath::maps;
@@ -30,7 +33,7 @@ use crate::need;
 use crate::netns::Netns;
 use crate::packet::{ACK, Packet, SYN};
 use crate::topology::Family;
-use case::{Case, Entrance, Floor};
+use case::{Case, Entrance, Floor, Transit};
 use load::{Objects, program};
 use report::{FloorRow, Row};
 use rounds::{Series, interleave};
@@ -53,19 +56,23 @@ pub fn datapath(options: &Options) -> Result<()> {
     need::root();
     // A namespace of its own, so that a wrapper can be attached to its loopback.
     println!("{}", machine()?);
-    Netns::new("bench")?.run(|| time_all(options))
+    let netns = Netns::new("bench")?;
+    let uplink = world::make_uplink(&netns)?;
+    let callers = connect::Callers::new(&netns)?;
+    netns.run(|| time_all(options, uplink, &callers))
 }
 
-fn time_all(options: &Options) -> Result<()> {
+fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Result<()> {
     stage::stay_on_one_cpu()?;
-    let mut objects = Objects::load(0)?;
+    let here = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut objects = Objects::load(netns_cookie(here.as_fd())?)?;
     let _attached = objects.make_wrapper_known()?;
     let tables = world::tables()?;
     maps::write(&mut objects.ours, &tables)?;
     maps::put(
         &mut objects.ours,
         "links",
-        [(load::LOOPBACK, world::link())],
+        [(load::LOOPBACK, world::link()), (uplink, world::uplink())],
     )?;
     enter_frontends::<Ip4>(&mut objects.floors, &tables)?;
     enter_frontends::<Ip6>(&mut objects.floors, &tables)?;
@@ -75,7 +82,8 @@ fn time_all(options: &Options) -> Result<()> {
         plan.add::<Ip6>(&mut objects, hook, Family::V6)?;
     }
     let results = plan.measure(&mut objects, options.rounds)?;
-    let (floors, rows) = plan.rows(&results);
+    let (floors, mut rows) = plan.rows(&results);
+    rows.extend(connect::measure(&mut objects, callers, options.rounds)?);
     println!("{}", report::table(&floors, &rows));
     println!("load at the end: {}", first_line("/proc/loadavg")?);
     if let Some(file) = &options.json {
@@ -111,14 +119,20 @@ impl Plan {
     ) -> Result<()> {
         let entrance = Entrance::of(hook, family);
         let backend = begin(objects, &entrance)?;
-        let floors = case::floors(hook, family);
-        for (floor, subject) in floors {
+        let remote = Entrance::remote(hook, family);
+        let transit = begin_transit::<A>(objects, &remote)?;
+        if hook == Hook::Xdp {
+            flows::enter_many::<A>(objects, many(family).packets(), &world::backends(family))?;
+        }
+        for (floor, subject) in case::floors(hook, family, &transit) {
             if floor == Floor::Full {
                 flows::enter_known::<A>(&mut objects.floors, &subject.packet, backend)?;
             }
             self.floors.push((floor, family, subject));
         }
         let mut cases = case::established(&entrance, backend);
+        cases.extend(case::established_snat(&remote, &transit));
+        cases.extend(case::many_flows(hook, family));
         cases.extend(case::foreign(hook, family));
         cases.extend(case::new_flow(&entrance, family));
         self.cases
@@ -141,6 +155,8 @@ impl Plan {
         flows::enter_others::<Ip6>(objects, Family::V6)?;
         for is_full in [false, true] {
             if is_full {
+                flows::end_ours::<Ip4>(objects, many(Family::V4).packets())?;
+                flows::end_ours::<Ip6>(objects, many(Family::V6).packets())?;
                 flows::enter_too_many::<Ip4>(objects, Family::V4)?;
                 flows::enter_too_many::<Ip6>(objects, Family::V6)?;
             }
@@ -274,8 +290,7 @@ fn measure(objects: &mut Objects, subject: &Subject, batch: u32) -> Result<f64> 
 fn begin(objects: &Objects, entrance: &Entrance) -> Result<SocketAddr> {
     let packet = entrance.first_packet();
     let backends = world::backends(Family::of(entrance.client.ip()));
-    let run = |name, packet: &Packet| stage::run(program(&objects.ours, name)?, &packet.bytes(), 1);
-    let (_, bytes) = run(entrance.program, &packet)?;
+    let bytes = run(objects, entrance.program, &packet)?;
     let is_to = |backend: &&SocketAddr| packet.between(packet.source, **backend).bytes() == bytes;
     let found = backends.iter().copied().find(|backend| is_to(&backend));
     let backend = found.with_context(|| {
@@ -285,11 +300,35 @@ fn begin(objects: &Objects, entrance: &Entrance) -> Result<SocketAddr> {
         )
     })?;
     let reply = Packet::tcp(backend, entrance.client, SYN | ACK);
-    let last = Packet::tcp(entrance.client, entrance.frontend, ACK);
-    for (name, packet) in [(entrance.way_back(), reply), (entrance.program, last)] {
-        run(name, &packet)?;
-    }
+    run(objects, entrance.way_back(), &reply)?;
+    run(objects, entrance.program, &entrance.packet())?;
     Ok(backend)
+}
+
+/// As `begin`, of a connection whose backend is on another node, for the floors too, and tells how it
+/// goes through. Its replies come in as its packets do.
+fn begin_transit<A: PerFamily>(objects: &mut Objects, entrance: &Entrance) -> Result<Transit> {
+    let packet = entrance.first_packet();
+    run(objects, entrance.program, &packet)?;
+    let [source, backend] = flows::ends_of::<A>(&mut objects.ours, &packet)?;
+    let reply = Packet::tcp(backend, source, SYN | ACK);
+    for packet in [reply, entrance.packet()] {
+        run(objects, entrance.program, &packet)?;
+    }
+    flows::enter_ours::<A>(objects, &packet)?;
+    Ok(Transit { source, backend })
+}
+
+/// Runs one of our programs once; the packet that it leaves.
+fn run(objects: &Objects, name: &str, packet: &Packet) -> Result<Vec<u8>> {
+    let (_, bytes) = stage::run(program(&objects.ours, name)?, &packet.bytes(), 1)?;
+    Ok(bytes)
+}
+
+/// Packets of many connections.
+fn many(family: Family) -> Subject {
+    let entrance = Entrance::many(Hook::Xdp, family);
+    entrance.subject(Outcome::ToOneOf(world::backends(family)), Runs::ManyFlows)
 }
 
 /// What the figures were measured on.

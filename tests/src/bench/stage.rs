@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 use super::load::{Objects, descriptor, program};
-use super::subject::Subject;
+use super::subject::{Runs, Subject};
 use crate::datapath::maps::{missing, put_array};
 use crate::packet::ETHERNET;
 
@@ -28,6 +28,10 @@ struct Template {
     words: [u64; WORDS],
     transport: u32,
     port_mask: u32,
+    address: u32,
+    address_mask: u32,
+    header_checksum: u32,
+    port_bits: u32,
 }
 
 /// Keeps this thread on the machine's last CPU, away from whatever runs on the first.
@@ -50,6 +54,11 @@ pub(super) fn time(objects: &mut Objects, subject: &Subject, batch: u32) -> Resu
     let runs = subject.runs.per_batch();
     let packet = subject.packet_of(batch, 0).bytes();
     let wrapper = program(&objects.floors, wrapper)?;
+    if subject.runs == Runs::ManyFlows {
+        // A flow that was quiet for a while looks after its other direction, and since the last batch
+        // all were: these are to come in turn as fast as they can.
+        run(wrapper, &packet, runs)?;
+    }
     let before = cpu_time()?;
     let (verdict, bytes) = run(wrapper, &packet, runs)?;
     let took = cpu_time()?.saturating_sub(before);
@@ -59,13 +68,23 @@ pub(super) fn time(objects: &mut Objects, subject: &Subject, batch: u32) -> Resu
 
 fn set_template(floors: &mut Ebpf, subject: &Subject, batch: u32) -> Result<()> {
     let packet = subject.packet_of(batch, 0);
-    let ip_header = if packet.source.is_ipv4() { 20 } else { 40 };
+    let ip = ETHERNET as u32;
+    // The last four bytes of the source address, the header's checksum, what follows the header.
+    let [address, header_checksum, transport] = if packet.source.is_ipv4() {
+        [ip + 12, ip + 10, ip + 20]
+    } else {
+        [ip + 20, 0, ip + 40]
+    };
     let mut bytes = packet.bytes();
     bytes.truncate(WORDS * 8);
     let mut template = Template {
         words: [0; WORDS],
-        transport: ETHERNET as u32 + ip_header,
+        transport,
         port_mask: subject.runs.port_mask().into(),
+        address,
+        address_mask: subject.runs.address_mask(),
+        header_checksum,
+        port_bits: subject.runs.port_mask().count_ones(),
     };
     bytemuck::cast_slice_mut::<u64, u8>(&mut template.words).copy_from_slice(&bytes);
     put_array(floors, "template", [(0, template)])?;

@@ -2,12 +2,13 @@
 //! would, and other people's flows.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::flow;
-use lb_common::layout::{Flow, FlowKey, LINK_POD, Link};
+use lb_common::layout::{Flow, FlowKey, LINK_POD, LINK_UPLINK, LINK_XDP, Link};
 use lb_userspace::model::{
     Change, Endpoint, Node, ObjectName, Protocol, Service, ServiceKind, ServicePort, Slice,
     SlicePort, TargetPort,
@@ -15,6 +16,8 @@ use lb_userspace::model::{
 use lb_userspace::plan::{CompleteList, ConfigBase, Planner};
 use lb_userspace::tables::{Capacities, PerFamily, Tables};
 
+use crate::netns::Netns;
+use crate::topology::addresses::PODS;
 use crate::topology::{Family, addresses};
 
 /// Services; each has two entries in the map of frontends: its port, and the address itself.
@@ -22,17 +25,23 @@ const SERVICES: u16 = 10_000;
 /// Endpoints of each.
 const ENDPOINTS: u16 = 5;
 /// Flows of other clients; each has two entries.
-pub(super) const FLOWS: u32 = 50_000;
+pub(super) const FLOWS: u32 = 32_768;
 /// What every Service listens on.
 const PORT: u16 = 80;
 /// What every endpoint listens on.
 const TARGET_PORT: u16 = 8_080;
-/// Where the first Service is served on the node's address.
+/// Where the first Service is served on the node's address; the second one at the next port.
 const NODE_PORT: u16 = 30_080;
+/// Whom the routes lead to, and who we are there.
+pub(super) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
+/// The uplink's own link-layer address.
+pub(super) const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
+/// The link by which packets leave.
+const UPLINK: &str = "uplink";
 /// A name for this node.
 const NODE: &str = "here";
 
-/// What clients of the first Service dial inside the cluster.
+/// What clients of the first Service dial inside the cluster, by TCP or UDP.
 pub(super) fn cluster_ip(family: Family) -> SocketAddr {
     SocketAddr::new(service(0, family), PORT)
 }
@@ -40,6 +49,11 @@ pub(super) fn cluster_ip(family: Family) -> SocketAddr {
 /// What they dial outside.
 pub(super) fn node_port(family: Family) -> SocketAddr {
     SocketAddr::new(addresses::node(0).of(family), NODE_PORT)
+}
+
+/// What clients outside of the second Service dial, whose endpoints are on another node.
+pub(super) fn remote_node_port(family: Family) -> SocketAddr {
+    SocketAddr::new(addresses::node(0).of(family), NODE_PORT + 1)
 }
 
 /// The endpoints of the first Service, all on this node.
@@ -119,22 +133,34 @@ fn node() -> Node {
 }
 
 fn service_object(i: u16) -> Service {
-    let is_first = i == 0;
+    let node_port = (i < 2).then_some(NODE_PORT + i);
     Service {
-        kind: if is_first {
+        kind: if node_port.is_some() {
             ServiceKind::NodePort
         } else {
             ServiceKind::ClusterIp
         },
         cluster_ips: Family::ALL.map(|family| service(i, family)).to_vec(),
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: PORT,
-            node_port: is_first.then_some(NODE_PORT),
-            target_port: TargetPort::Number(TARGET_PORT),
-        }],
+        ports: protocols(i)
+            .iter()
+            .map(|&protocol| ServicePort {
+                name: protocol.to_string(),
+                protocol,
+                port: PORT,
+                node_port: node_port.filter(|_| protocol == Protocol::Tcp),
+                target_port: TargetPort::Number(TARGET_PORT),
+            })
+            .collect(),
         ..Service::default()
+    }
+}
+
+/// The first Service serves UDP too.
+const fn protocols(i: u16) -> &'static [Protocol] {
+    if i == 0 {
+        &[Protocol::Tcp, Protocol::Udp]
+    } else {
+        &[Protocol::Tcp]
     }
 }
 
@@ -155,11 +181,14 @@ fn slice(service: &ObjectName, i: u16, family: Family) -> Slice {
     };
     Slice {
         service: service.clone(),
-        ports: vec![SlicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: Some(TARGET_PORT),
-        }],
+        ports: protocols(i)
+            .iter()
+            .map(|&protocol| SlicePort {
+                name: protocol.to_string(),
+                protocol,
+                port: Some(TARGET_PORT),
+            })
+            .collect(),
         endpoints: (0..ENDPOINTS).map(endpoint).collect(),
     }
 }
@@ -167,6 +196,44 @@ fn slice(service: &ObjectName, i: u16, family: Family) -> Slice {
 /// The address in the maps' form.
 pub(super) fn address<A: lb_common::Family>(ip: IpAddr) -> Result<A> {
     A::from_ip(ip).with_context(|| format!("{ip} is of the other family"))
+}
+
+/// Gives the namespace an uplink, and routes to other nodes' pods and to clients outside by neighbours
+/// that are known. Nobody is there. Returns the link's index.
+pub(super) fn make_uplink(netns: &Netns) -> Result<u32> {
+    let mac = |bytes: [u8; 6]| bytes.map(|byte| format!("{byte:02x}")).join(":");
+    let mut commands = format!(
+        "link add {UPLINK} address {} type veth peer name far\nlink set far up\nlink set {UPLINK} up\n",
+        mac(OWN)
+    );
+    let here = addresses::node(0);
+    let neighbour = addresses::router();
+    let outside = addresses::outside(0);
+    for (family, pods, bits) in [(Family::V4, PODS[0], 24), (Family::V6, PODS[1], 64)] {
+        let [here, neighbour, outside] = [here, neighbour, outside].map(|pair| pair.of(family));
+        writeln!(commands, "address add {here}/{bits} dev {UPLINK}")?;
+        writeln!(
+            commands,
+            "neigh replace {neighbour} lladdr {} dev {UPLINK} nud permanent",
+            mac(NEIGHBOUR)
+        )?;
+        for network in [pods.to_owned(), format!("{outside}/{bits}")] {
+            writeln!(commands, "route add {network} via {neighbour} dev {UPLINK}")?;
+        }
+    }
+    netns.ip(&commands)?;
+    netns.sysctl("net.ipv4.ip_forward", "1")?;
+    netns.sysctl("net.ipv6.conf.all.forwarding", "1")?;
+    netns.run(|| nix::net::if_::if_nametoindex(UPLINK).context("the uplink was just made"))
+}
+
+/// The uplink, which sends what XDP redirects to it.
+pub(super) fn uplink() -> Link {
+    Link {
+        mtu: 1_500,
+        flags: LINK_UPLINK | LINK_XDP,
+        ..Link::default()
+    }
 }
 
 /// The link that packets are at: a pod's, of no bridge.
@@ -189,7 +256,7 @@ pub(super) fn strangers<A: PerFamily>(
         let client = to(stranger(i / 1_000, family));
         let port = 1_024 + (i % 1_000) as u16;
         let frontend = to(service(1 + (i % 1_000) as u16, family));
-        let key = tcp((client, port), (frontend, PORT));
+        let key = tcp_key((client, port), (frontend, PORT));
         let flow = Flow {
             source: client,
             source_port: port,
@@ -211,7 +278,7 @@ fn stranger(i: u32, family: Family) -> IpAddr {
 }
 
 /// The key of TCP packets from here to there.
-pub(super) fn tcp<A: lb_common::Family>(from: (A, u16), to: (A, u16)) -> FlowKey<A> {
+pub(super) fn tcp_key<A: lb_common::Family>(from: (A, u16), to: (A, u16)) -> FlowKey<A> {
     FlowKey {
         source: from.0,
         destination: to.0,

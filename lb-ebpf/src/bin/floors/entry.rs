@@ -9,10 +9,10 @@
 use aya_ebpf::{
     Global,
     bindings::{
-        BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_fib_lookup,
         xdp_action::{XDP_ABORTED, XDP_PASS},
     },
-    helpers::bpf_l4_csum_replace,
+    helpers::{self, bpf_l4_csum_replace},
     macros::{cgroup_sock_addr, classifier, xdp},
     programs::{SockAddrContext, TcContext, XdpContext},
 };
@@ -66,8 +66,8 @@ fn tc_empty(_: TcContext) -> i32 {
 }
 
 macro_rules! floors {
-    ($($family:ident: $xdp_lookup:ident $xdp_full:ident $xdp_inserts:ident
-       $tc_lookup:ident $tc_full:ident $tc_direct:ident $tc_inserts:ident;)*) => {$(
+    ($($family:ident: $xdp_lookup:ident $xdp_full:ident $xdp_fib:ident $xdp_inserts:ident
+       $tc_lookup:ident $tc_full:ident $tc_direct:ident $tc_fib:ident $tc_inserts:ident;)*) => {$(
         /// Floor *lookup*.
         #[xdp]
         fn $xdp_lookup(context: XdpContext) -> u32 {
@@ -81,6 +81,18 @@ macro_rules! floors {
         fn $xdp_full(context: XdpContext) -> u32 {
             let done = parse::<$family>(context.data(), context.data_end())
                 .and_then(|(frame, key)| Some(frame.change_in_place(&full(frame, &key)?)));
+            xdp(done)
+        }
+
+        /// Floor *fib*.
+        #[xdp]
+        fn $xdp_fib(context: XdpContext) -> u32 {
+            let done = parse::<$family>(context.data(), context.data_end()).and_then(|(frame, key)| {
+                frame.change_in_place(&full(frame, &key)?);
+                // SAFETY: field of a valid context.
+                let link = unsafe { (*context.ctx).ingress_ifindex };
+                route(context.ctx.cast(), &mut frame.route_question::<$family>(link))
+            });
             xdp(done)
         }
 
@@ -116,6 +128,21 @@ macro_rules! floors {
             tc(done)
         }
 
+        /// Floor *fib*.
+        #[classifier]
+        fn $tc_fib(context: TcContext) -> i32 {
+            let done = parse::<$family>(context.data(), context.data_end()).and_then(|(frame, key)| {
+                // SAFETY: field of a valid context.
+                let link = unsafe { (*context.skb.skb).ifindex };
+                // Before the helper, which takes the right to look at the packet away.
+                let summed = full(frame, &key)?;
+                let mut question = frame.route_question::<$family>(link);
+                change::<$family>(&context, &summed)?;
+                route(context.skb.skb.cast(), &mut question)
+            });
+            tc(done)
+        }
+
         /// Floor *two-inserts*.
         #[classifier]
         fn $tc_inserts(context: TcContext) -> i32 {
@@ -126,8 +153,10 @@ macro_rules! floors {
     )*};
 }
 floors! {
-    Ip4: xdp_lookup4 xdp_full4 xdp_inserts4 tc_lookup4 tc_full4 tc_direct4 tc_inserts4;
-    Ip6: xdp_lookup6 xdp_full6 xdp_inserts6 tc_lookup6 tc_full6 tc_direct6 tc_inserts6;
+    Ip4: xdp_lookup4 xdp_full4 xdp_fib4 xdp_inserts4
+        tc_lookup4 tc_full4 tc_direct4 tc_fib4 tc_inserts4;
+    Ip6: xdp_lookup6 xdp_full6 xdp_fib6 xdp_inserts6
+        tc_lookup6 tc_full6 tc_direct6 tc_fib6 tc_inserts6;
 }
 
 /// Floor *connect-lookup*.
@@ -162,6 +191,14 @@ fn tc(done: Option<()>) -> i32 {
         Some(()) => TC_ACT_UNSPEC,
         None => TC_ACT_SHOT,
     }
+}
+
+/// Looks up a route, with the neighbour; none if there is none.
+#[inline(always)]
+fn route(context: *mut core::ffi::c_void, question: &mut bpf_fib_lookup) -> Option<()> {
+    let size = size_of::<bpf_fib_lookup>() as i32;
+    // SAFETY: context and question are valid and of the size given. Kernel 4.18.
+    (unsafe { helpers::bpf_fib_lookup(context, question, size, 0) } == 0).then_some(())
 }
 
 /// Changes the checksum by the helper: at traffic control it alone knows whether the checksum is

@@ -4,6 +4,10 @@
 //! Not part of the shipped object. Their maps have the types, sizes and fill of ours.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![allow(
+    clippy::cast_possible_wrap,
+    reason = "sizes of the kernel's structures, which helpers take as signed numbers"
+)]
+#![allow(
     clippy::needless_borrows_for_generic_args,
     reason = "a key that is passed by value is copied onto a stack of 512 bytes"
 )]

@@ -22,8 +22,7 @@ static FLOWS4: Flows<Ip4> = LruHashMap::new();
 #[btf_map(name = "flows6")]
 static FLOWS6: Flows<Ip6> = LruHashMap::new();
 
-/// What each run begins with: the packet's first bytes, eight to a word, and how its source port
-/// varies.
+/// What each run begins with: the packet's first bytes, eight to a word, and how its sender varies.
 #[repr(C)]
 pub(crate) struct Template {
     /// The bytes.
@@ -32,6 +31,14 @@ pub(crate) struct Template {
     pub(crate) transport: u32,
     /// Bits of the run's number that are added to the source port; 0 = always the same packet.
     pub(crate) port_mask: u32,
+    /// Where the last four bytes of the source address are.
+    pub(crate) address: u32,
+    /// Bits of the run's number, without those of the port, that are added to the source address.
+    pub(crate) address_mask: u32,
+    /// Where the checksum of the IP header is; 0 = it has none.
+    pub(crate) header_checksum: u32,
+    /// By how many places the bits of the port are shifted out for those of the address.
+    pub(crate) port_bits: u32,
 }
 
 /// Eighty bytes: Ethernet, IPv6 and TCP headers take 74.

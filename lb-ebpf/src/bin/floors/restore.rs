@@ -8,16 +8,16 @@ use core::arch::asm;
 
 use lb_common::{
     csum,
-    wire::{Be16, Ports, TcpHeader},
+    wire::{Be16, Be32, Ports, TcpHeader},
 };
 
 use crate::maps::{RUNS, TEMPLATE, TEMPLATE_WORDS, Template};
 
-/// Transport offsets are below this.
+/// Offsets in the template are below this.
 const OFFSETS: usize = 64;
 
-/// Writes the template, its source port varied, over a packet of at least 84 bytes; none if the
-/// packet is shorter.
+/// Writes the template, its sender varied, over a packet of at least 84 bytes; none if the packet is
+/// shorter.
 #[inline(always)]
 pub(crate) fn restore(start: usize, end: usize) -> Option<()> {
     let template = TEMPLATE.get(0)?;
@@ -34,32 +34,45 @@ pub(crate) fn restore(start: usize, end: usize) -> Option<()> {
         i += 1;
     }
     // SAFETY: one test runs at a time, on one CPU.
-    vary(start, end, template, unsafe { *runs })?;
+    vary(start, end, template, unsafe { *runs } as u32)?;
     count(runs);
     Some(())
 }
 
-/// Adds bits of the run's number to the source port, and keeps the checksum right.
+/// Adds bits of the run's number to the source port and address, and keeps the checksums right.
 #[inline(always)]
-fn vary(start: usize, end: usize, template: &Template, run: u64) -> Option<()> {
-    let tcp = start + (template.transport as usize & (OFFSETS - 1));
-    if tcp + size_of::<TcpHeader>() > end {
-        return None;
-    }
-    let tcp = tcp as *mut TcpHeader;
+fn vary(start: usize, end: usize, template: &Template, run: u32) -> Option<()> {
+    let tcp: *mut TcpHeader = within(start, end, template.transport)?;
+    let address: *mut Be32 = within(start, end, template.address)?;
     // SAFETY: bounds were checked; words are read and written at any address here.
     unsafe {
         let old = (*tcp).ports;
-        let step = run as u32 & template.port_mask;
+        let step = run & template.port_mask;
         let new = Ports {
             source: Be16::new(old.source.get().wrapping_add(step as u16)),
             ..old
         };
-        let change = csum::difference(bytemuck::must_cast(old), bytemuck::must_cast(new));
+        let ports = csum::difference(bytemuck::must_cast(old), bytemuck::must_cast(new));
+        let client = *address;
+        let step = run >> (template.port_bits & 31) & template.address_mask;
+        let shifted = Be32::new(client.get().wrapping_add(step));
+        let moved = csum::difference(bytemuck::must_cast(client), bytemuck::must_cast(shifted));
         (*tcp).ports = new;
-        (*tcp).checksum = csum::update((*tcp).checksum, change);
+        *address = shifted;
+        (*tcp).checksum = csum::update((*tcp).checksum, ports + moved);
+        if template.header_checksum != 0 {
+            let header: *mut u16 = within(start, end, template.header_checksum)?;
+            *header = csum::update(*header, moved);
+        }
     }
     Some(())
+}
+
+/// Pointer to `T` at a small offset, if the packet contains it.
+#[inline(always)]
+fn within<T>(start: usize, end: usize, offset: u32) -> Option<*mut T> {
+    let place = start + (offset as usize & (OFFSETS - 1));
+    (place + size_of::<T>() <= end).then_some(place as *mut T)
 }
 
 /// Counts the run by an atomic addition, which also waits until what was written to the packet has

@@ -5,6 +5,7 @@ use core::{
     ptr,
 };
 
+use aya_ebpf::bindings::bpf_fib_lookup;
 use lb_common::{
     addr::{Family as _, Ip4, Ip6},
     csum,
@@ -42,6 +43,9 @@ pub(crate) trait Straight: Maps {
     /// # Safety
     /// The frame has all headers.
     unsafe fn protocol(frame: usize) -> u8;
+
+    /// Fills in the addresses of a route look-up.
+    fn route_between(parameters: &mut bpf_fib_lookup, addresses: &[Self; 2]);
 }
 
 impl Straight for Ip4 {
@@ -75,6 +79,12 @@ impl Straight for Ip4 {
             }
         }
     }
+
+    #[inline(always)]
+    fn route_between(parameters: &mut bpf_fib_lookup, [source, destination]: &[Self; 2]) {
+        parameters.__bindgen_anon_3.ipv4_src = source.word(0);
+        parameters.__bindgen_anon_4.ipv4_dst = destination.word(0);
+    }
 }
 
 impl Straight for Ip6 {
@@ -103,6 +113,13 @@ impl Straight for Ip6 {
     unsafe fn protocol(frame: usize) -> u8 {
         // SAFETY: the caller says that the header is there.
         unsafe { (*((frame + IP) as *const Ipv6Header)).next_header }
+    }
+
+    #[inline(always)]
+    fn route_between(parameters: &mut bpf_fib_lookup, [source, destination]: &[Self; 2]) {
+        let words = |address: &Self| [0, 1, 2, 3].map(|i| address.word(i));
+        parameters.__bindgen_anon_3.ipv6_src = words(source);
+        parameters.__bindgen_anon_4.ipv6_dst = words(destination);
     }
 }
 
@@ -167,6 +184,19 @@ impl Frame {
         let field: *mut u16 = self.at(change.offset);
         // SAFETY: within the TCP header, whose bounds were checked.
         unsafe { *field = csum::update(*field, change.addresses + change.ports) };
+    }
+
+    /// The question for the route of the frame, as it is now, from this link on.
+    #[inline(always)]
+    pub(crate) fn route_question<A: Straight>(self, link: u32) -> bpf_fib_lookup {
+        // SAFETY: integers and arrays of such: zero is valid.
+        let mut question: bpf_fib_lookup = unsafe { core::mem::zeroed() };
+        question.family = A::SOCKET_FAMILY;
+        question.l4_protocol = TCP;
+        question.ifindex = link;
+        // SAFETY: bounds were checked, and words are read at any address here.
+        A::route_between(&mut question, unsafe { &*self.at::<[A; 2]>(A::ADDRESSES) });
+        question
     }
 
     /// Writes the flow's addresses and ports; says what remains to be done with the TCP checksum.

@@ -1,0 +1,177 @@
+//! What does connect(2) on a VIP cost? The whole time of the program, as the kernel counts it around
+//! real calls of sockets in a cgroup of their own; nothing is subtracted.
+
+use std::fs::File;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use aya::sys::{Stats, enable_stats};
+use lb_common::drops::Hook;
+use lb_common::layout::{SocketFlow, SocketKey};
+use lb_userspace::tables::PerFamily;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::load::{Objects, Whose};
+use super::report::Row;
+use super::rounds::interleave;
+use super::world::{self, address};
+use crate::datapath::maps::{Plain, hash};
+use crate::leftovers::{self, Guard};
+use crate::netns::Netns;
+use crate::sockets::Sockets;
+use crate::topology::Family;
+
+/// Calls in a turn.
+const CALLS: u32 = 400;
+
+/// Where the calls are made: a cgroup, and a process in it that opens the sockets.
+pub(super) struct Callers {
+    // Before the cgroup, which has to be empty when it goes.
+    sockets: Sockets,
+    cgroup: Guard,
+}
+
+impl Callers {
+    /// Starts the process in the namespace.
+    pub(super) fn new(netns: &Netns) -> Result<Self> {
+        let cgroup = leftovers::cgroup("bench")?;
+        Ok(Self {
+            sockets: Sockets::start(netns, cgroup.path())?,
+            cgroup,
+        })
+    }
+}
+
+/// One program with the calls that it is timed on.
+#[derive(Clone, Copy, Debug)]
+struct Calls {
+    whose: Whose,
+    program: &'static str,
+    family: Family,
+    kind: Type,
+}
+
+/// What connect(2) costs for both families, TCP and UDP.
+pub(super) fn measure(objects: &mut Objects, callers: &Callers, rounds: u32) -> Result<Vec<Row>> {
+    let _counting = enable_stats(Stats::RunTime)?;
+    let mut all = Vec::new();
+    for (family, floor, ours) in [
+        (Family::V4, "connect_lookup4", "sock_connect4"),
+        (Family::V6, "connect_lookup6", "sock_connect6"),
+    ] {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            for (whose, program) in [(Whose::Floors, floor), (Whose::Ours, ours)] {
+                all.push(Calls {
+                    whose,
+                    program,
+                    family,
+                    kind,
+                });
+            }
+        }
+    }
+    let series = interleave(all.len(), rounds, |i, _| all[i].turn(objects, callers))?;
+    let pairs = all.chunks_exact(2).zip(series.chunks_exact(2));
+    let rows = pairs.map(|(calls, series)| Row {
+        hook: Hook::Socket,
+        family: calls[1].family,
+        case: "connect",
+        packets: if calls[1].kind == Type::STREAM {
+            "TCP"
+        } else {
+            "UDP"
+        },
+        program: calls[1].program,
+        cost: series[1].spread(),
+        floor: "connect-lookup",
+        floor_cost: series[0].spread(),
+        targets: if calls[1].kind == Type::STREAM {
+            [1.6, 1.3]
+        } else {
+            [2.0, 1.3]
+        },
+    });
+    Ok(rows.collect())
+}
+
+impl Calls {
+    /// Nanoseconds for each call.
+    fn turn(&self, objects: &mut Objects, callers: &Callers) -> Result<f64> {
+        let cgroup = File::open(callers.cgroup.path())?;
+        let ebpf = objects.of_mut(self.whose);
+        let program = ebpf
+            .program_mut(self.program)
+            .with_context(|| format!("no program {}", self.program))?;
+        let program: &mut CgroupSockAddr = program.try_into()?;
+        let link = program.attach(cgroup, CgroupAttachMode::Single)?;
+        // Detached when it goes.
+        let _attached = program.take_link(link)?;
+        let before = program.info()?;
+        let mut last = None;
+        for _ in 0..CALLS {
+            last = Some(self.call(callers)?);
+        }
+        let after = objects.program_info(self.whose, self.program)?;
+        let count = after.run_count() - before.run_count();
+        ensure!(
+            count == u64::from(CALLS),
+            "{}: the kernel counted {count} calls of {CALLS}",
+            self.program
+        );
+        if let Some(socket) = last {
+            self.check(objects, &socket)?;
+        }
+        let took = after.run_time().saturating_sub(before.run_time());
+        Ok(took.as_secs_f64() * 1e9 / f64::from(CALLS))
+    }
+
+    /// Dials the first Service. Nobody answers, and nobody waits for that.
+    fn call(&self, callers: &Callers) -> Result<Socket> {
+        let dialled = world::cluster_ip(self.family);
+        let protocol = if self.kind == Type::STREAM {
+            Protocol::TCP
+        } else {
+            Protocol::UDP
+        };
+        let socket = callers.sockets.open(
+            Domain::for_address(dialled),
+            self.kind.nonblocking(),
+            Some(protocol),
+        )?;
+        // In progress, or refused where the loopback is dialled.
+        let _either = socket.connect(&SockAddr::from(dialled)).is_ok();
+        Ok(socket)
+    }
+
+    /// The last call must have been given a backend.
+    fn check(&self, objects: &mut Objects, socket: &Socket) -> Result<()> {
+        if self.whose == Whose::Floors {
+            return Ok(());
+        }
+        match self.family {
+            Family::V4 => self.check_family::<lb_common::Ip4>(objects, socket),
+            Family::V6 => self.check_family::<lb_common::Ip6>(objects, socket),
+        }
+    }
+
+    fn check_family<A: PerFamily>(&self, objects: &mut Objects, socket: &Socket) -> Result<()> {
+        let cookie = socket.cookie()?;
+        let name = if A::WORDS == 1 {
+            "sockets4"
+        } else {
+            "sockets6"
+        };
+        let noted = hash::<SocketKey<A>, SocketFlow<A>>(&mut objects.ours, name)?;
+        let is_noted = |backend: &SocketAddr| -> Result<bool> {
+            let key = SocketKey::new(cookie, address::<A>(backend.ip())?, backend.port());
+            Ok(noted.get(&Plain(key), 0).is_ok())
+        };
+        for backend in world::backends(self.family) {
+            if is_noted(&backend)? {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("{}: the last call got no backend", self.program)
+    }
+}
