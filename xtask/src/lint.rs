@@ -17,7 +17,7 @@ use crate::{
     build_ebpf::{self, CARGO_DIR},
     machine, process,
     report::Report,
-    sources,
+    sources, static_build,
     toolchain::Toolchain,
 };
 
@@ -79,25 +79,16 @@ fn clippy_bpf(root: &Path) -> Result<()> {
 
 /// The object for the other architecture, and `lb` checked for it.
 fn other_architecture(root: &Path) -> Result<()> {
-    let target = machine::cross_target();
-    let arch = target.split('-').next().map(str::to_owned);
+    let arch = static_build::other_architecture();
     build_ebpf::run(
         root,
         &build_ebpf::Arguments {
-            arch,
+            arch: Some(arch.to_owned()),
             ..Default::default()
         },
     )?;
-    let mut command = process::host("cargo", root);
-    command.args([
-        "check",
-        "--locked",
-        "--package",
-        "lb-userspace",
-        "--target",
-        target,
-    ]);
-    process::run(&mut command).with_context(|| {
+    process::run(&mut static_build::cargo(root, "check", arch)?).with_context(|| {
+        let target = static_build::target(arch);
         format!("is `rustup target add {target}` done? `cargo xtask setup` does it")
     })
 }

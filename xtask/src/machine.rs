@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 use anyhow::Result;
 
 use crate::{
-    linker, process,
+    linker, process, static_build,
     toolchain::{Compiler, Toolchain},
 };
 
@@ -90,6 +90,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         package: "binutils",
         purpose: "makes test binaries fit into them",
     },
+    Tool {
+        program: "buildah",
+        package: "buildah",
+        purpose: "the container image",
+    },
 ];
 
 /// The facts on which `setup` decides.
@@ -99,8 +104,8 @@ pub(crate) struct Machine {
     pub(crate) is_debian: bool,
     pub(crate) missing_tools: Vec<&'static Tool>,
     pub(crate) bpf: Bpf,
-    /// The standard library of the other architecture, where rustup has yet to fetch it.
-    pub(crate) missing_target: Option<&'static str>,
+    /// The standard libraries for static binaries that rustup has yet to fetch.
+    pub(crate) missing_targets: Vec<String>,
 }
 
 /// How far the way to a BPF object is there.
@@ -125,7 +130,7 @@ impl Machine {
                 .filter(|tool| process::find(tool.program).is_none())
                 .collect(),
             bpf: bpf(root)?,
-            missing_target: missing_target(root),
+            missing_targets: missing_targets(root),
         })
     }
 }
@@ -163,18 +168,15 @@ fn bpf(root: &Path) -> Result<Bpf> {
     })
 }
 
-/// The other architecture that we support, for which the host programs are checked.
-pub(crate) fn cross_target() -> &'static str {
-    if cfg!(target_arch = "x86_64") {
-        "aarch64-unknown-linux-gnu"
-    } else {
-        "x86_64-unknown-linux-gnu"
-    }
-}
-
-fn missing_target(root: &Path) -> Option<&'static str> {
-    let list =
+fn missing_targets(root: &Path) -> Vec<String> {
+    let Ok(list) =
         process::output(process::host("rustup", root).args(["target", "list", "--installed"]))
-            .ok()?;
-    (!list.lines().any(|line| line == cross_target())).then_some(cross_target())
+    else {
+        return Vec::new();
+    };
+    static_build::ARCHITECTURES
+        .map(static_build::target)
+        .into_iter()
+        .filter(|target| !list.lines().any(|line| line == target))
+        .collect()
 }

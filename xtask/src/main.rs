@@ -6,6 +6,7 @@ mod build;
 mod build_ebpf;
 mod demo;
 mod digest;
+mod image;
 mod kubernetes;
 mod linker;
 mod lint;
@@ -17,6 +18,7 @@ mod program;
 mod report;
 mod setup;
 mod sources;
+mod static_build;
 mod suite;
 mod test;
 mod toolchain;
@@ -46,6 +48,7 @@ enum Command {
     /// Check format, lints, who imports whom, and what must not be in the files
     Lint,
     Bench(bench::Arguments),
+    Image(image::Arguments),
     Mutate(mutate::Arguments),
     Vm(vm::Arguments),
 }
@@ -72,6 +75,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(arguments) => return Ok(test::run(root, &arguments)),
         Command::Lint => return Ok(lint::run(root)),
         Command::Bench(arguments) => bench::run(root, &arguments)?,
+        Command::Image(arguments) => image::run(root, &arguments)?,
         Command::Mutate(arguments) => mutate::run(root, &arguments)?,
         Command::Vm(arguments) => return vm::run(root, &arguments),
     }

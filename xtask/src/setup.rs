@@ -42,7 +42,7 @@ enum Step {
     /// Build bpf-linker with that LLVM into the cache.
     Linker { llvm_major: u32 },
     /// Fetch the standard library of another architecture; rustup's defaults stay.
-    Target(&'static str),
+    Target(String),
 }
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
@@ -129,7 +129,7 @@ fn plan(machine: &Machine) -> Vec<Step> {
     packages
         .into_iter()
         .chain(linker)
-        .chain(machine.missing_target.map(Step::Target))
+        .chain(machine.missing_targets.iter().cloned().map(Step::Target))
         .collect()
 }
 
@@ -238,7 +238,7 @@ fn print_for_other_systems(machine: &Machine) {
             linker::VERSION
         );
     }
-    if let Some(target) = machine.missing_target {
+    for target in &machine.missing_targets {
         println!("  rustup target add {target}");
     }
 }
@@ -263,7 +263,7 @@ fn confirmed() -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::{Bpf, Machine, Step, plan};
-    use crate::machine::TOOLS;
+    use crate::{machine::TOOLS, static_build};
 
     fn complete() -> Machine {
         Machine {
@@ -271,7 +271,7 @@ mod tests {
             is_debian: true,
             missing_tools: Vec::new(),
             bpf: Bpf::Complete,
-            missing_target: None,
+            missing_targets: Vec::new(),
         }
     }
 
@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn an_empty_machine_gets_packages_then_the_linker_then_the_target() {
-        let target = "aarch64-unknown-linux-gnu";
+        let target = static_build::target("aarch64");
         let steps = plan(&Machine {
             missing_tools: TOOLS.iter().collect(),
             bpf: Bpf::NoCompiler,
-            missing_target: Some(target),
+            missing_targets: vec![target.clone()],
             ..complete()
         });
         assert_eq!(

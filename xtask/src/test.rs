@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    build, kubernetes, machine,
+    build, image, kubernetes, machine,
     paths::Profile,
     process, program,
     report::{Outcome, Report},
@@ -46,6 +46,9 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> ExitCode {
     report.stage("unit", || unit(root, arguments));
     if !arguments.unit && is_built {
         report.stage("integration", || integration(root, arguments));
+        if is_whole {
+            report.stage("image", || image::check(root));
+        }
     }
     // The machines' processors are this one's; whatever it can say of itself, the tests above said.
     if !arguments.unit && is_whole && is_built && cfg!(target_arch = "x86_64") {
