@@ -12,8 +12,8 @@ pub(crate) fn point_to_products(command: &mut Command, root: &Path, profile: Pro
         "LB_OBJECT",
         digest::object_file(root, std::env::consts::ARCH),
     );
-    if let Ok(Some(directory)) = kubernetes::cached(root) {
-        command.env("LB_KUBERNETES", directory);
+    if let Ok(found) = kubernetes::cached(root) {
+        command.envs(found);
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> ExitCode {
     // Who runs a part of the tests need not wait for what only the others call.
     let is_whole = arguments.arguments.is_empty();
     if !arguments.unit && is_whole && report.is_green() {
-        report.check("kubernetes", || kubernetes::ensure(root).map(drop));
+        report.check("kubernetes", || kubernetes::ensure(root));
     }
     if !arguments.unit && report.is_green() {
         report.check("build", || build::everything(root, Profile::Dev));

@@ -1,25 +1,44 @@
-//! What comes out of kustomize? The API server's own client renders it.
+//! What comes out of kustomize and Helm? The same, where both are asked for the same.
 
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
-use lb_tests::{command, need};
+use anyhow::{Context as _, Result, bail, ensure};
+use lb_common::names;
+use lb_tests::{command, kubernetes, need};
 use serde_json::Value;
 
 use crate::files::{deploy, documents, of_kind};
 
 /// The objects of a directory of `deploy/kustomize`; none where there is no kubectl.
 fn render(directory: &str) -> Result<Option<Vec<Value>>> {
-    let kubectl = Command::new("kubectl")
-        .args(["version", "--client"])
-        .output();
-    let missing = kubectl.err().map(|error| format!("kubectl: {error}"));
-    if !need::feature("kubectl", missing.as_deref()) {
+    let Some(programs) = kubernetes::programs() else {
         return Ok(None);
-    }
+    };
     let path = deploy().join("kustomize").join(directory);
-    let text = command::run(Command::new("kubectl").arg("kustomize").arg(path))?;
+    let mut kubectl = Command::new(programs.join("kubectl"));
+    let text = command::run(kubectl.arg("kustomize").arg(path))?;
     documents(&text).map(Some)
+}
+
+/// What Helm makes of the chart with these values; none where there is no Helm.
+fn helm(values: &[&str]) -> Result<Option<Vec<Value>>> {
+    let programs = std::env::var_os("LB_HELM").map(PathBuf::from);
+    let missing = programs.is_none();
+    let why = "it is not built: `cargo xtask kubernetes` does that, or `cargo xtask test` for all";
+    let Some(programs) = need::feature("Helm", missing.then_some(why))
+        .then_some(programs)
+        .flatten()
+    else {
+        return Ok(None);
+    };
+    let mut helm = Command::new(programs.join("helm"));
+    helm.args(["template", names::NAME, "--namespace=kube-system"]);
+    helm.arg(deploy().join("helm").join(names::NAME));
+    for value in values {
+        helm.args(["--set-json", value]);
+    }
+    documents(&command::run(&mut helm)?).map(Some)
 }
 
 fn container(objects: Vec<Value>) -> Result<Value> {
@@ -86,5 +105,80 @@ fn kubeadms_settings_are_where_the_flag_says() -> Result<()> {
         places.any(|place| file.starts_with(place)),
         "{file}: {mounts:?}"
     );
+    Ok(())
+}
+
+/// What a node runs, but for the order of lists and what only the chart can set.
+fn comparable(objects: &[Value]) -> Result<Value> {
+    let daemon_set = of_kind(objects.to_vec(), "DaemonSet")?;
+    let mut pod = daemon_set["spec"]["template"]["spec"].clone();
+    let container = pod["containers"][0].as_object_mut().context("none")?;
+    container.remove("imagePullPolicy");
+    for list in [
+        "/volumes",
+        "/containers/0/volumeMounts",
+        "/containers/0/env",
+    ] {
+        let items = pod.pointer_mut(list).and_then(Value::as_array_mut);
+        items.context(list)?.sort_by_key(ToString::to_string);
+    }
+    Ok(pod)
+}
+
+#[test]
+fn the_chart_gives_what_kustomize_does() -> Result<()> {
+    for (directory, values) in [
+        ("base", &[][..]),
+        ("least-privilege", &["privileged=false"]),
+    ] {
+        let (Some(kustomize), Some(chart)) = (render(directory)?, helm(values)?) else {
+            return Ok(());
+        };
+        ensure!(kustomize.len() == chart.len(), "{directory}: {chart:?}");
+        for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"] {
+            let ours = of_kind(kustomize.clone(), kind)?;
+            let charts = of_kind(chart.clone(), kind)?;
+            for field in [
+                "/metadata/name",
+                "/metadata/namespace",
+                "/rules",
+                "/roleRef",
+                "/subjects",
+            ] {
+                let (ours, charts) = (ours.pointer(field), charts.pointer(field));
+                ensure!(ours == charts, "{directory}, {kind}: {ours:?}, {charts:?}");
+            }
+        }
+        let (ours, charts) = (comparable(&kustomize)?, comparable(&chart)?);
+        ensure!(ours == charts, "{directory}:\n{ours:#}\n{charts:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_chart_takes_kubeadms_settings() -> Result<()> {
+    let (Some(kustomize), Some(chart)) = (
+        render("kubeadm")?,
+        helm(&[r#"kubeProxyConfigMap="kube-proxy""#])?,
+    ) else {
+        return Ok(());
+    };
+    let [ours, charts] = [kustomize, chart].map(container);
+    let (ours, charts) = (ours?, charts?);
+    for field in ["args", "env"] {
+        ensure!(ours[field] == charts[field], "{ours:#}\n{charts:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_charts_schema_refuses_what_it_does_not_know() -> Result<()> {
+    for (value, names) in [("privilegd=false", "privilegd"), ("cgroup=1", "cgroup")] {
+        match helm(&[value]) {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) => bail!("{value} is accepted"),
+            Err(error) => ensure!(format!("{error:#}").contains(names), "{error:#}"),
+        }
+    }
     Ok(())
 }
