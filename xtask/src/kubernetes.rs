@@ -158,9 +158,10 @@ impl Module {
     }
 }
 
-fn check_go(root: &Path) -> Result<()> {
-    let remedy = "install Go 1.21 or newer, which fetches the one that go.mod asks for (Debian 13: golang-go; Debian 12: \
-                  golang-go of its backports)";
+/// Whether Go is here, and new enough.
+pub(crate) fn check_go(root: &Path) -> Result<()> {
+    let remedy = "`cargo xtask setup` installs Go on Debian; elsewhere install 1.21 or newer, which fetches the one that \
+                  go.mod asks for";
     let Ok(text) = process::output(process::host("go", root).args(["env", "GOVERSION"])) else {
         bail!("the real Kubernetes is built with Go, which is not here: {remedy}");
     };

@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 use anyhow::Result;
 
 use crate::{
-    linker, process, static_build,
+    kubernetes, linker, process, static_build,
     toolchain::{Compiler, Toolchain},
 };
 
@@ -104,6 +104,10 @@ pub(crate) struct Machine {
     pub(crate) is_debian: bool,
     pub(crate) missing_tools: Vec<&'static Tool>,
     pub(crate) bpf: Bpf,
+    /// Whether there is no Go that builds the real Kubernetes.
+    pub(crate) needs_go: bool,
+    /// Debian's release by its name; empty where there is none.
+    pub(crate) codename: String,
     /// The standard libraries for static binaries that rustup has yet to fetch.
     pub(crate) missing_targets: Vec<String>,
 }
@@ -130,6 +134,8 @@ impl Machine {
                 .filter(|tool| process::find(tool.program).is_none())
                 .collect(),
             bpf: bpf(root)?,
+            needs_go: kubernetes::check_go(root).is_err(),
+            codename: os_release("VERSION_CODENAME").unwrap_or_default(),
             missing_targets: missing_targets(root),
         })
     }
@@ -148,8 +154,16 @@ pub(crate) fn is_root() -> bool {
 }
 
 fn is_debian() -> bool {
-    fs::read_to_string("/etc/os-release")
-        .is_ok_and(|text| text.lines().any(|line| line == "ID=debian"))
+    os_release("ID").is_some_and(|id| id == "debian")
+}
+
+/// A field of /etc/os-release.
+fn os_release(field: &str) -> Option<String> {
+    let text = fs::read_to_string("/etc/os-release").ok()?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix('='))?;
+    Some(value.trim_matches('"').to_owned())
 }
 
 fn bpf(root: &Path) -> Result<Bpf> {

@@ -26,6 +26,9 @@ const COMPILER_PACKAGES: &[&str] = &[
 /// The LLVM of that compiler in Debian 12, for the plan before it is installed; afterwards it is asked.
 const DEBIAN_LLVM_MAJOR: u32 = 22;
 
+/// The release of Debian whose Go is too old; all later ones' will do.
+const OLD_GO: &str = "bookworm";
+
 /// Install what building and testing need
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -39,6 +42,8 @@ pub(crate) struct Arguments {
 enum Step {
     /// Install Debian packages.
     Packages(Vec<String>),
+    /// Install Go from the backports of that release, whose own is too old to fetch the one that is asked for.
+    GoOfBackports { codename: String },
     /// Build bpf-linker with that LLVM into the cache.
     Linker { llvm_major: u32 },
     /// Fetch the standard library of another architecture; rustup's defaults stay.
@@ -105,6 +110,14 @@ fn plan(machine: &Machine) -> Vec<Step> {
         .iter()
         .flat_map(|tool| tool.package.split(' ').map(str::to_owned))
         .collect();
+    let mut go = None;
+    if machine.needs_go && machine.codename == OLD_GO {
+        go = Some(Step::GoOfBackports {
+            codename: machine.codename.clone(),
+        });
+    } else if machine.needs_go {
+        packages.push("golang-go".to_owned());
+    }
     let mut linker = None;
     match machine.bpf {
         Bpf::Complete => {}
@@ -128,6 +141,7 @@ fn plan(machine: &Machine) -> Vec<Step> {
     let packages = (!packages.is_empty()).then_some(Step::Packages(packages));
     packages
         .into_iter()
+        .chain(go)
         .chain(linker)
         .chain(machine.missing_targets.iter().cloned().map(Step::Target))
         .collect()
@@ -155,6 +169,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Packages(packages) => write!(f, "packages {}", packages.join(" ")),
+            Self::GoOfBackports { codename } => write!(f, "Go of {codename}'s backports"),
             Self::Linker { llvm_major } => {
                 write!(f, "bpf-linker {} with LLVM {llvm_major}", linker::VERSION)
             }
@@ -170,20 +185,41 @@ impl Step {
             command.args(arguments);
             command
         };
+        let update = || in_root("apt-get", &["update", "--quiet"]);
+        // Without recommendations, and never by removing what the user has.
+        let install = |packages: &[String]| {
+            let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
+            let mut install = in_root("apt-get", &options);
+            install
+                .args(packages)
+                .env("DEBIAN_FRONTEND", "noninteractive");
+            install
+        };
         Ok(match self {
-            Self::Packages(packages) => {
-                // Without recommendations, and never by removing what the user has.
-                let options = ["install", "--yes", "--no-install-recommends", "--no-remove"];
-                let mut install = in_root("apt-get", &options);
-                install
-                    .args(packages)
-                    .env("DEBIAN_FRONTEND", "noninteractive");
-                vec![in_root("apt-get", &["update", "--quiet"]), install]
+            Self::Packages(packages) => vec![update(), install(packages)],
+            Self::GoOfBackports { codename } => {
+                let packages = [format!("golang-go/{codename}-backports")];
+                let mut install = install(&packages);
+                // What it needs is of the same release.
+                install.arg(format!("--target-release={codename}-backports"));
+                vec![
+                    in_root("sh", &["-c", &add_backports(codename)]),
+                    update(),
+                    install,
+                ]
             }
             Self::Linker { llvm_major } => vec![build_linker(root, *llvm_major)?],
             Self::Target(target) => vec![in_root("rustup", &["target", "add", target])],
         })
     }
+}
+
+/// A shell's command that names the backports to apt, at the mirror that it takes packages from.
+fn add_backports(codename: &str) -> String {
+    format!(
+        "mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -n 1) && \
+         echo \"deb $mirror {codename}-backports main\" >/etc/apt/sources.list.d/{codename}-backports.list"
+    )
 }
 
 fn build_linker(root: &Path, llvm_major: u32) -> Result<Command> {
@@ -238,6 +274,9 @@ fn print_for_other_systems(machine: &Machine) {
             linker::VERSION
         );
     }
+    if machine.needs_go {
+        println!("  go: builds the real Kubernetes for the tests (1.21 or newer)");
+    }
     for target in &machine.missing_targets {
         println!("  rustup target add {target}");
     }
@@ -271,6 +310,8 @@ mod tests {
             is_debian: true,
             missing_tools: Vec::new(),
             bpf: Bpf::Complete,
+            needs_go: false,
+            codename: "bookworm".to_owned(),
             missing_targets: Vec::new(),
         }
     }
@@ -285,6 +326,23 @@ mod tests {
     #[test]
     fn a_complete_machine_needs_nothing() {
         assert_eq!(plan(&complete()), []);
+    }
+
+    #[test]
+    fn go_is_of_the_backports_where_the_releases_own_is_too_old() {
+        let with_go_of = |codename: &str| {
+            plan(&Machine {
+                needs_go: true,
+                codename: codename.to_owned(),
+                ..complete()
+            })
+        };
+        let codename = "bookworm".to_owned();
+        assert_eq!(with_go_of("bookworm"), [Step::GoOfBackports { codename }]);
+        assert_eq!(
+            with_go_of("trixie"),
+            [Step::Packages(vec!["golang-go".to_owned()])]
+        );
     }
 
     #[test]
