@@ -1,16 +1,19 @@
 //! Many new flows at once: none that is worth keeping loses its place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lb_common::limits::FLOWS;
 use lb_tests::datapath::{Code, Endpoint, Fixture, Kernel, Service};
 use lb_tests::need;
 use lb_tests::packet::{ACK, Packet, RST, SYN};
 use lb_tests::topology::Family;
 use lb_userspace::model::Protocol;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 
 /// Loopback: where a packet is does not matter here.
 const LINK: u32 = 1;
@@ -163,42 +166,97 @@ impl World {
     }
 }
 
-/// So many flows begin as twice the table's entries, at most for that long, and no flow that was
-/// there is broken; `every` so often it sends a packet.
-fn check(family: Family, flows: u32, at_most: Duration, every: Duration) -> Result<()> {
-    need::root();
-    let world = World::new(family, flows)?;
-    let backends = world.open()?;
-    let (start, mut last, mut begun) = (Instant::now(), Instant::now(), 0);
-    while begun < 2 * flows && start.elapsed() < at_most {
-        ensure!(world.flood(begun)?, "flow {begun} of the flood was dropped");
-        begun += 1;
-        if last.elapsed() >= every {
-            world.keep_up(&backends)?;
-            last = Instant::now();
-        }
+/// How long, and how hard.
+struct Flood {
+    family: Family,
+    /// Entries in the table.
+    flows: u32,
+    /// The flood goes on for so long, and until as many flows began as twice the table's entries.
+    lasts: Duration,
+    /// Within this time, or the test shows nothing.
+    at_most: Duration,
+    /// A flow that must not be broken has a packet so often.
+    every: Duration,
+}
+
+impl Flood {
+    /// Every CPU opens flows as fast as it can, and none that was there is broken.
+    fn check(&self) -> Result<()> {
+        need::root();
+        let world = World::new(self.family, self.flows)?;
+        let backends = world.open()?;
+        let cpus = cpus()?;
+        let (begun, over, start) = (AtomicU32::new(0), AtomicBool::new(false), Instant::now());
+        let kept = thread::scope(|scope| {
+            let flood = |cpu| {
+                stay_on(cpu)?;
+                while !over.load(Ordering::Relaxed) {
+                    let i = begun.fetch_add(1, Ordering::Relaxed);
+                    ensure!(world.flood(i)?, "flow {i} of the flood was dropped");
+                }
+                Ok(())
+            };
+            let flooding: Vec<_> = (cpus.iter())
+                .map(|&cpu| scope.spawn(move || flood(cpu)))
+                .collect();
+            let is_enough = || {
+                let all = begun.load(Ordering::Relaxed) >= 2 * self.flows;
+                all && start.elapsed() >= self.lasts
+            };
+            let kept = loop {
+                sleep(self.every);
+                let kept = world.keep_up(&backends);
+                if kept.is_err() || is_enough() || start.elapsed() > self.at_most {
+                    break kept;
+                }
+            };
+            over.store(true, Ordering::Relaxed);
+            for cpu in flooding {
+                cpu.join().expect("a flood does not panic")?;
+            }
+            kept.and_then(|()| world.keep_up(&backends))
+        });
+        let (begun, took) = (begun.into_inner(), start.elapsed());
+        println!(
+            "{}: {begun} flows began on {} CPUs in {took:?} in a table of {} entries",
+            self.family,
+            cpus.len(),
+            self.flows
+        );
+        kept?;
+        ensure!(begun >= 2 * self.flows, "only so many in {took:?}");
+        println!("{}: {KEPT} others went on", self.family);
+        Ok(())
     }
-    ensure!(
-        begun == 2 * flows,
-        "only {begun} flows began in {at_most:?}"
-    );
-    world.keep_up(&backends)?;
-    println!(
-        "{family}: {begun} flows began in {:?} in a table of {flows} entries; {KEPT} others went on",
-        start.elapsed()
-    );
-    Ok(())
+}
+
+/// The CPUs that this process may run on.
+fn cpus() -> Result<Vec<usize>> {
+    let ours = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count())
+        .filter(|&cpu| ours.is_set(cpu).unwrap_or_default())
+        .collect())
+}
+
+/// A program runs on the CPU of the thread that asks for it.
+fn stay_on(cpu: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &only).context("pinning the thread to a CPU")
 }
 
 #[test]
-fn a_flood_of_new_flows_breaks_none_that_is_there() -> Result<()> {
+fn a_flood_of_new_flows_on_all_cpus_breaks_none_that_is_there() -> Result<()> {
     for family in Family::ALL {
-        check(
+        Flood {
             family,
-            SMALL,
-            Duration::from_mins(1),
-            Duration::from_secs(1),
-        )?;
+            flows: SMALL,
+            lasts: Duration::ZERO,
+            // Busy machines take half a minute.
+            at_most: Duration::from_mins(4),
+            every: Duration::from_millis(200),
+        }
+        .check()?;
     }
     Ok(())
 }
@@ -206,14 +264,16 @@ fn a_flood_of_new_flows_breaks_none_that_is_there() -> Result<()> {
 /// As above with the tables' usual size, a packet every five seconds, for a minute or longer.
 #[test]
 #[ignore = "takes minutes: run it by hand"]
-fn a_flood_of_new_flows_breaks_none_in_a_table_of_full_size() -> Result<()> {
+fn a_flood_of_new_flows_on_all_cpus_breaks_none_in_a_table_of_full_size() -> Result<()> {
     for family in Family::ALL {
-        check(
+        Flood {
             family,
-            FLOWS,
-            Duration::from_mins(10),
-            Duration::from_secs(5),
-        )?;
+            flows: FLOWS,
+            lasts: Duration::from_mins(1),
+            at_most: Duration::from_mins(10),
+            every: Duration::from_secs(5),
+        }
+        .check()?;
     }
     Ok(())
 }
