@@ -117,7 +117,7 @@ fn a_direct_connection_after_one_through_a_frontend_gets_another_port() {
 }
 
 /// What the backend says of a connection that we know nothing of shows that there is one: it answers
-/// no SYN in this way. (Of UDP nothing shows.)
+/// no SYN in this way.
 #[test]
 fn a_direct_connection_that_was_there_before_goes_on() {
     check(|case| {
@@ -160,6 +160,59 @@ fn a_direct_connection_that_was_there_before_goes_on() {
                     source: renumbered,
                     ..case.flow(client, server, FLOW_RENUMBERED)
                 },
+            ],
+            ..row("directly, before", kubia(case))
+        }]
+    });
+}
+
+/// Of UDP nothing shows that a direct conversation was there before one through a frontend: what the
+/// pod says there is taken for the frontend's, until the client speaks there again.
+#[test]
+fn a_direct_conversation_that_was_there_before_is_confused_until_the_client_speaks() {
+    check(|case| {
+        if case.is_tcp() {
+            return Vec::new();
+        }
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        let renumbered = case.pod(CLIENT, SNAT_PORT);
+        vec![Row {
+            steps: vec![
+                (
+                    At::FromPod(CLIENT),
+                    case.first(client, server),
+                    Fate::Untouched,
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    case.first(client, vip),
+                    Fate::Becomes(case.first(client, server)),
+                ),
+                // Whichever of the two it is meant for.
+                (
+                    At::ToPod(CLIENT),
+                    case.reply(server, client),
+                    Fate::Becomes(case.reply(vip, client)),
+                ),
+                (
+                    At::FromPod(CLIENT),
+                    case.later(client, server),
+                    Fate::Becomes(case.later(renumbered, server)),
+                ),
+                (
+                    At::ToPod(CLIENT),
+                    case.reply(server, renumbered),
+                    Fate::Becomes(case.reply(server, client)),
+                ),
+                (
+                    At::ToPod(CLIENT),
+                    case.reply(server, client),
+                    Fate::Becomes(case.reply(vip, client)),
+                ),
+            ],
+            flows: vec![
+                case.flow(client, server, 0),
+                direct(case, renumbered, FLOW_RENUMBERED),
             ],
             ..row("directly, before", kubia(case))
         }]

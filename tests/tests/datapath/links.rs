@@ -1,9 +1,13 @@
 //! What links add to packets, and packets that come by twice.
 
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use lb_common::{Ip4, Ip6};
-use lb_tests::datapath::{At, Code, Endpoint, Fate, Fixture, Kernel, Row, Service};
-use lb_tests::packet::ETHERNET;
+use lb_tests::datapath::{At, Code, Endpoint, Fate, Fixture, Kernel, Row, SNAT_PORT, Service};
+use lb_tests::packet::{ETHERNET, Packet};
 use lb_tests::topology::{Cluster, Family, UPLINK, on};
 
 use super::cases::{CLIENT, Case, SERVER, all, check, row};
@@ -121,6 +125,47 @@ fn the_second_time_is_not_counted() {
                     };
                     ensure!(counts == [1, 2], "{case:?}, {entry}: {counts:?}");
                 }
+            }
+            Ok(())
+        })
+    });
+}
+
+/// A client that dials the backend itself from the port of a connection through the frontend is its
+/// rival. Where links are stacked its packet looks like one that was translated below, but for when
+/// it comes: not just behind one of the client's. A SYN amid a connection is nobody's second pass.
+#[test]
+fn a_rival_by_stacked_links_is_told_from_a_packet_that_comes_by_again() {
+    /// Two jiffies are 20 ms at most.
+    const LATER: Duration = Duration::from_millis(100);
+    on(Cluster::routed_veth, |cluster| {
+        cluster.here().place().netns().run(|| {
+            let mut kernel = Kernel::load()?;
+            let uplink = nix::net::if_::if_nametoindex(UPLINK)?;
+            for case in all() {
+                let (client, vip, server) = (case.outside(), case.vip(), case.server());
+                let renumbered = SocketAddr::new(client.ip(), SNAT_PORT);
+                let comes = |kernel: &Kernel, packet: Packet, becomes: Packet| {
+                    let run = kernel.run("tc_uplink_in", uplink, &packet.bytes())?;
+                    ensure!(
+                        run.code == Code::Next && run.bytes == becomes.bytes(),
+                        "{case:?}: {packet:?}: {:?}",
+                        run.code
+                    );
+                    Ok(())
+                };
+                kernel.reset(&kubia(case).tables)?;
+                comes(&kernel, case.first(client, vip), case.first(client, server))?;
+                sleep(LATER);
+                let rival = case.first(client, server);
+                comes(&kernel, rival.clone(), case.first(renumbered, server))?;
+                if !case.is_tcp() {
+                    continue;
+                }
+                kernel.reset(&kubia(case).tables)?;
+                comes(&kernel, case.first(client, vip), case.first(client, server))?;
+                comes(&kernel, case.later(client, vip), case.later(client, server))?;
+                comes(&kernel, rival, case.first(renumbered, server))?;
             }
             Ok(())
         })
