@@ -80,6 +80,8 @@ pub enum Reason {
     Ping,
     /// Nothing of ours has this address and port.
     NoFrontend,
+    /// SCTP of the node itself to an address of ours: no hook serves it.
+    OwnSctp,
     /// It is dropped or refused.
     Dropped(DropReason),
 }
@@ -242,6 +244,7 @@ impl Reason {
             Self::Reply => "reply",
             Self::Ping => "ping",
             Self::NoFrontend => "no-frontend",
+            Self::OwnSctp => "own-sctp",
             Self::Dropped(reason) => reason.name(),
         }
     }

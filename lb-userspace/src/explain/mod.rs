@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lb_common::addr::{Family, Ip4, Ip6};
-use lb_common::decide::{self, Arrival, Decision, Forward, Request, SourceClass};
+use lb_common::decide::{self, Arrival, Decision, Forward, Request, SCTP, SourceClass};
 use lb_common::hash::{self, ByFlow};
 use lb_common::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_LOCAL, BACKEND_TERMINATING, FLOW_HAIRPIN,
@@ -192,6 +192,9 @@ fn answer<A: PerFamily>(
         drawn: answer.backend.is_some(),
     };
     answer.steps = narrator.steps(&lookups);
+    if class == SourceClass::Node && question.protocol == SCTP && answer.verdict != Verdict::Pass {
+        leave_to_the_stack(&mut answer);
+    }
     if let Some((traffic, _)) = traffic
         && let Some(known) = question.source_port.and_then(|_| traffic.flows.get(flow))
     {
@@ -246,6 +249,16 @@ fn served_port<A>(lookups: &[Lookup<A>]) -> Option<u32> {
         Lookup::Frontend(_, Some(reference)) => Some(reference.service_port),
         _ => None,
     })
+}
+
+/// The decision is right, but nobody asks for it: no hook sees where the node's own SCTP sockets
+/// connect to.
+fn leave_to_the_stack(answer: &mut Answer) {
+    answer.verdict = Verdict::Pass;
+    answer.reason = Reason::OwnSctp;
+    answer.candidates.clear();
+    answer.backend = None;
+    answer.steps = vec![steps::own_sctp()];
 }
 
 /// Packets with these very ports belong to a flow that is there already: nothing is drawn.

@@ -225,6 +225,15 @@ pub(super) fn of_flow<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> Step {
     Step::new(asked, format!("{new_source} → {new_destination}"), then)
 }
 
+/// Who asks where an SCTP socket of the node connects to.
+pub(super) fn own_sctp() -> Step {
+    Step::new(
+        "who sees where the node's own SCTP sockets connect to?",
+        "no hook",
+        "pass: the packet leaves the node as it is",
+    )
+}
+
 /// Whether the lookup settles what the client is: the pool comes next.
 fn settles_class<A>(lookup: &Lookup<A>, class: SourceClass) -> bool {
     match lookup {

@@ -58,6 +58,9 @@ impl Answer {
                 format!("{done} ({})", reason.name())
             }
             (Reason::NoFrontend, _) => "passed on untouched, it is none of our business".to_owned(),
+            (Reason::OwnSctp, _) => {
+                "leaves this node as it is, its own SCTP is not served".to_owned()
+            }
             (Reason::Ping, _) => "a ping is answered by this node (--answer-ping)".to_owned(),
             (Reason::Reply, _) => "a reply of a connection that is there".to_owned(),
             (Reason::Flow, Some(backend)) => {
@@ -74,7 +77,9 @@ impl Answer {
         match (&self.frontend, &self.served) {
             (Some(frontend), Some(served)) => {
                 lines.push(self.about_frontend(frontend, served));
-                lines.push(self.about_client(frontend));
+                if self.reason != Reason::OwnSctp {
+                    lines.push(self.about_client(frontend));
+                }
             }
             (None, Some(served)) if self.reason != Reason::Reply => lines.push(format!(
                 "{} is the ClusterIP of Service {}.",

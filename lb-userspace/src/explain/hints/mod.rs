@@ -58,6 +58,9 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
                 "the answer says that this node has the Service, not that any of its backends is there; try one of its ports, as with `curl`".to_owned(),
             ],
             Reason::NoFrontend => self.of_pass(),
+            Reason::OwnSctp => vec![
+                "no hook of the kernel sees where an SCTP socket of the node connects to; dial a pod instead, or dial from a pod".to_owned(),
+            ],
             Reason::Dropped(reason) => self.of_drop(reason),
         };
         hints.extend(self.about_class());

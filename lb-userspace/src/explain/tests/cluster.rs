@@ -61,11 +61,15 @@ fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
 }
 
 fn slice(of: &str, port_name: &str, endpoints: Vec<Endpoint>) -> Change {
+    slice_over(Protocol::Tcp, of, port_name, endpoints)
+}
+
+fn slice_over(protocol: Protocol, of: &str, port_name: &str, endpoints: Vec<Endpoint>) -> Change {
     let slice = Slice {
         service: name(of),
         ports: vec![SlicePort {
             name: port_name.to_owned(),
-            protocol: Protocol::Tcp,
+            protocol,
             port: Some(8080),
         }],
         endpoints,
@@ -84,7 +88,7 @@ fn node() -> Change {
     })
 }
 
-/// A node with three Services: healthy, on other nodes only, and without a ready endpoint.
+/// A node with four Services: healthy, on other nodes only, without a ready endpoint, and by SCTP.
 pub(super) fn cluster() -> Cluster {
     let kubia = Service {
         external_ips: vec![ip("192.0.2.11")],
@@ -97,6 +101,10 @@ pub(super) fn cluster() -> Cluster {
         external_policy: Policy::Local,
         affinity_seconds: Some(10_800),
         ..service("10.43.0.2", &[port("", 80, None)])
+    };
+    let sip = ServicePort {
+        protocol: Protocol::Sctp,
+        ..port("", 9, None)
     };
     let changes = vec![
         node(),
@@ -130,6 +138,13 @@ pub(super) fn cluster() -> Cluster {
                 endpoint("10.42.0.30", "node-a", false),
                 endpoint("10.42.1.30", "node-b", false),
             ],
+        ),
+        Change::Service(name("sip"), Some(service("10.43.0.4", &[sip]))),
+        slice_over(
+            Protocol::Sctp,
+            "sip",
+            "",
+            vec![endpoint("10.42.0.40", "node-a", true)],
         ),
     ];
     let mut details = Details::default();

@@ -9,7 +9,7 @@ use lb_common::layout::{Affinity, AffinityKey, CONFIG_ANSWER_PING, FLOW_REPLY, F
 use super::*;
 
 /// Source, destination, verdict, reason, and words that the hints must have.
-const FATES: [[&str; 5]; 15] = [
+const FATES: [[&str; 5]; 18] = [
     ["10.42.0.9", "10.43.165.39:80", "forward", "new-flow", ""],
     [
         "10.42.0.10",
@@ -24,6 +24,21 @@ const FATES: [[&str; 5]; 15] = [
         "forward",
         "new-flow",
         "externalTrafficPolicy: Local",
+    ],
+    [
+        "192.0.2.10",
+        "10.43.0.4:9/sctp",
+        "pass",
+        "own-sctp",
+        "dial a pod instead",
+    ],
+    ["10.42.0.9", "10.43.0.4:9/sctp", "forward", "new-flow", ""],
+    [
+        "192.0.2.10",
+        "198.51.100.1:9/sctp",
+        "pass",
+        "no-frontend",
+        "routing alone",
     ],
     [
         "10.42.0.9",
