@@ -24,7 +24,7 @@ use crate::settings::SocketScope;
 /// # Errors
 /// What the kernel said; `Unsupported` where it was built without `CONFIG_INET_DIAG_DESTROY`.
 pub(super) fn tell(tables: &KernelTables, stopped: &Stopped, scope: SocketScope) -> io::Result<()> {
-    if stopped.v4.is_empty() && stopped.v6.is_empty() {
+    if stopped.is_empty() {
         return Ok(());
     }
     match scope {

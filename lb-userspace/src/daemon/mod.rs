@@ -295,11 +295,7 @@ impl Daemon {
     fn end_stale(&mut self) {
         let stopped = self.reconciler.take_stopped();
         let tables = self.reconciler.dataplane();
-        let ended = sweep::end_stale(tables, &stopped.v4)
-            .and_then(|()| sweep::end_stale(tables, &stopped.v6));
-        if let Err(error) = ended {
-            warn!(%error, "flows of backends that stopped serving were not all ended");
-        }
+        sweep::end_stale(tables, &stopped);
         if !self.settings.socket_connected_udp {
             return;
         }
@@ -312,6 +308,9 @@ impl Daemon {
     }
 
     fn sweep(&mut self) {
+        // What was decided upon just before they stopped has begun meanwhile.
+        let stopped = self.reconciler.take_stopped_again();
+        sweep::end_stale(self.reconciler.dataplane(), &stopped);
         let tables = self.reconciler.dataplane();
         let timeouts = Timeouts::new(&self.settings);
         let swept = self

@@ -11,12 +11,13 @@ use lb_common::layout::{
     FLOW_DIRECT, FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey,
 };
 use lb_common::tcp;
+use tracing::warn;
 
 use crate::bpf::Cursor;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::{KernelFamily, KernelTables};
 use crate::loader::Clock;
-use crate::plan::Destinations;
+use crate::plan::{Destinations, Stopped};
 use crate::settings::{Settings, TIMEOUTS};
 
 /// Entries looked at in one go, so that a large table costs no more at once than a small one: a
@@ -111,10 +112,14 @@ impl<A: KernelFamily> Sweep<A> {
 
 /// Deletes both directions of the flows toward backends that stopped serving, of UDP always and of
 /// TCP where the connection is not yet open: their clients shall move on at once.
-///
-/// # Errors
-/// See [`DataplaneError`].
-pub(super) fn end_stale<A: KernelFamily>(
+pub(super) fn end_stale(tables: &KernelTables, stopped: &Stopped) {
+    let ended = end_toward(tables, &stopped.v4).and_then(|()| end_toward(tables, &stopped.v6));
+    if let Err(error) = ended {
+        warn!(%error, "flows of backends that stopped serving were not all ended");
+    }
+}
+
+fn end_toward<A: KernelFamily>(
     tables: &KernelTables,
     stopped: &Destinations<A>,
 ) -> Result<(), DataplaneError> {

@@ -11,7 +11,7 @@ use super::node::{self, ConfigBase};
 use super::quarantine::Quarantine;
 use super::rows::rows;
 use super::service;
-use super::stopped::Stopped;
+use super::stopped::{Stopped, Stopping};
 use crate::model::{Change, Problem, World};
 use crate::tables::{
     Capacities, FamilyRowKey, FamilyTables, Full, Op, Owner, Part, PerFamily, RowKey, TableDelta,
@@ -41,8 +41,7 @@ pub struct Planner {
     adopted: BTreeSet<Owner>,
     /// Owners whose last plan found no room; they are as they were before.
     waiting: BTreeSet<Owner>,
-    /// Who stopped serving since somebody asked.
-    stopped: Stopped,
+    stopping: Stopping,
 }
 
 impl Planner {
@@ -71,7 +70,7 @@ impl Planner {
             tables: found,
             problems: BTreeMap::new(),
             waiting: BTreeSet::new(),
-            stopped: Stopped::default(),
+            stopping: Stopping::default(),
         }
     }
 
@@ -148,7 +147,12 @@ impl Planner {
 
     /// Which backends stopped serving since the last time this was asked.
     pub fn take_stopped(&mut self) -> Stopped {
-        std::mem::take(&mut self.stopped)
+        self.stopping.take()
+    }
+
+    /// A beat. Which backends that was said of before the last one, and none of them serves again.
+    pub fn take_stopped_again(&mut self) -> Stopped {
+        self.stopping.beat()
     }
 
     /// What is known.
@@ -225,7 +229,7 @@ impl Planner {
             return Err(full);
         }
         self.ids.keep();
-        self.stopped.note(before, &after);
+        self.stopping.note(before, &after);
         for op in writes {
             self.tables.apply(op);
             let key = match op {

@@ -9,6 +9,44 @@ use lb_common::addr::{Family, Ip4, Ip6};
 
 use crate::tables::{FamilyTables, Tables};
 
+/// Who stopped serving, until nothing can begin with them any more.
+///
+/// A packet that was decided upon just before enters its flow just after whoever ended such flows
+/// has looked for it. Therefore everybody is named twice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stopping {
+    /// Nobody has asked for these.
+    new: Stopped,
+    /// Named once, after the last beat.
+    since_beat: Stopped,
+    /// Named once, before it.
+    before_beat: Stopped,
+}
+
+impl Stopping {
+    /// Follows what became of one Service.
+    pub(super) fn note(&mut self, before: &Tables, after: &Tables) {
+        self.new.note(before, after);
+        for named in [&mut self.since_beat, &mut self.before_beat] {
+            named.forget(after);
+        }
+    }
+
+    /// Who stopped since this was asked the last time.
+    pub(super) fn take(&mut self) -> Stopped {
+        let new = std::mem::take(&mut self.new);
+        self.since_beat.v4.extend(&new.v4);
+        self.since_beat.v6.extend(&new.v6);
+        new
+    }
+
+    /// A beat: who was named before the last one, and has not served since.
+    pub(super) fn beat(&mut self) -> Stopped {
+        let since = std::mem::take(&mut self.since_beat);
+        std::mem::replace(&mut self.before_beat, since)
+    }
+}
+
 /// Backends that served before a change and do not now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stopped {
@@ -23,22 +61,34 @@ pub type Destinations<A> = BTreeSet<(u32, A, u16)>;
 
 impl Stopped {
     /// Adds what `after` no longer has of `before`; both belong to one Service.
-    pub(super) fn note(&mut self, before: &Tables, after: &Tables) {
-        note(&mut self.v4, &before.v4, &after.v4);
-        note(&mut self.v6, &before.v6, &after.v6);
+    fn note(&mut self, before: &Tables, after: &Tables) {
+        self.forget(after);
+        let [old, new] = [before, after].map(|tables| destinations(&tables.v4));
+        self.v4.extend(old.difference(&new));
+        let [old, new] = [before, after].map(|tables| destinations(&tables.v6));
+        self.v6.extend(old.difference(&new));
+    }
+
+    /// Takes out who serves.
+    fn forget(&mut self, serving: &Tables) {
+        forget(&mut self.v4, &serving.v4);
+        forget(&mut self.v6, &serving.v6);
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
     }
 }
 
-fn note<A: Family>(
-    stopped: &mut Destinations<A>,
-    before: &FamilyTables<A>,
-    after: &FamilyTables<A>,
-) {
-    let serving = destinations(after);
-    for destination in &serving {
-        stopped.remove(destination);
+fn forget<A: Family>(stopped: &mut Destinations<A>, serving: &FamilyTables<A>) {
+    if stopped.is_empty() {
+        return;
     }
-    stopped.extend(destinations(before).difference(&serving));
+    for destination in destinations(serving) {
+        stopped.remove(&destination);
+    }
 }
 
 fn destinations<A: Family>(tables: &FamilyTables<A>) -> Destinations<A> {
@@ -79,6 +129,32 @@ mod tests {
         assert_eq!(stopped.v4, [(1, Ip4::new(10, 42, 0, 2), 8_080)].into());
         stopped.note(&one, &both);
         assert_eq!(stopped, Stopped::default());
+    }
+
+    #[test]
+    fn who_stopped_is_named_again_after_a_whole_beat_and_then_no_more() {
+        let [both, one] = [&[(1, 0), (2, 0)][..], &[(1, 0)]].map(tables);
+        let gone = [(1, Ip4::new(10, 42, 0, 2), 8_080)].into();
+        let mut stopping = Stopping::default();
+        stopping.note(&both, &one);
+        assert_eq!(stopping.take().v4, gone);
+        assert!(stopping.beat().is_empty(), "it may have come just after");
+        assert_eq!(stopping.beat().v4, gone);
+        assert!(stopping.beat().is_empty() && stopping.take().is_empty());
+    }
+
+    #[test]
+    fn who_serves_again_is_not_named_again() {
+        let [both, one] = [&[(1, 0), (2, 0)][..], &[(1, 0)]].map(tables);
+        for beats in 0..2 {
+            let mut stopping = Stopping::default();
+            stopping.note(&both, &one);
+            assert!(!stopping.take().is_empty());
+            assert!((0..beats).all(|_| stopping.beat().is_empty()));
+            stopping.note(&one, &both);
+            assert!((0..3).all(|_| stopping.beat().is_empty()), "{beats}");
+            assert!(stopping.take().is_empty());
+        }
     }
 
     #[test]

@@ -180,6 +180,15 @@ impl<D: Dataplane> Reconciler<D> {
         self.planner.take_stopped()
     }
 
+    /// A beat. Which backends that was said of before the last one, and none of them serves again;
+    /// nobody while writes have failed, as the maps may still lead to them.
+    pub fn take_stopped_again(&mut self) -> Stopped {
+        if self.is_behind() {
+            return Stopped::default();
+        }
+        self.planner.take_stopped_again()
+    }
+
     /// Whoever plans.
     #[must_use]
     pub const fn planner(&self) -> &Planner {

@@ -6,12 +6,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lb_common::Ip4;
+use lb_common::layout::{Flow, FlowKey};
 use lb_tests::app::App;
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Health, Manifests, Service};
 use lb_tests::peer::{Dial, Transport};
 use lb_tests::topology::{Cluster, Family, Pair, Place, alone, on};
 use lb_tests::wait;
+use lb_userspace::bpf::Map;
 use socket2::{Domain, Type};
 
 /// After the new state is in the maps.
@@ -151,6 +154,40 @@ fn udp_flows_of_a_backend_that_stops_serving_end_at_once() {
                 "client {i} is answered by {by:?} without Service"
             );
         }
+        lb.uninstall()
+    });
+}
+
+/// A packet that was decided upon before the new state was in may begin its flow when the others
+/// have ended already: it ends soon, too. The test puts back what ended.
+#[test]
+fn a_udp_flow_that_begins_while_its_backend_stops_ends_within_moments() {
+    alone(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        app.pod(cluster.here(), "kubia-0")?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc")?;
+        let pod = cluster.here().pod_at(5, "client")?;
+        let flows = Map::<FlowKey<Ip4>, Flow<Ip4>>::open(&lb.pin_dir().join("flows4"))?;
+        let client = Client::at(&pod, kubia().port(Family::V4, 80))?;
+        wait::until("it is answered", PATIENCE, || Ok(client.ask().is_ok()))?;
+        let before = flows.batches().collect::<std::io::Result<Vec<_>>>()?;
+        let before = before.concat();
+        ensure!(before.len() == 2, "{before:?}");
+        // Not all of the table again, which may take longer than what is to be seen.
+        let are_gone = || {
+            let found = before.iter().map(|(key, _)| flows.get(key));
+            let found = found.collect::<std::io::Result<Vec<_>>>()?;
+            Ok(found.iter().all(Option::is_none))
+        };
+        app.set_health("kubia-0", Health::NotReady)?;
+        wait::until("its flow ended", PATIENCE, are_gone)?;
+        for (key, flow) in &before {
+            flows.update(key, flow)?;
+        }
+        // Far sooner than a time-out.
+        wait::until("it ended again", PATIENCE, are_gone)?;
+        drop(flows);
         lb.uninstall()
     });
 }
