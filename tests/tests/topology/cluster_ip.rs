@@ -70,8 +70,7 @@ fn pods_here_and_elsewhere_answer_pods_here() {
 }
 
 /// Its address exists only together with its port, and what is not served says so at once.
-#[test]
-fn what_is_not_defined_is_refused_and_a_ping_gets_no_answer() {
+fn undefined_is_refused(hooks: &str) {
     on(Cluster::routed_veth, |cluster| {
         let manifests = Manifests::new()?;
         let lonely = Pair::new("10.43.1.1", "fd00:10:43::11");
@@ -82,11 +81,18 @@ fn what_is_not_defined_is_refused_and_a_ping_gets_no_answer() {
         let app = App::new(&manifests, "kubia", 8080);
         app.pod(cluster.here(), "kubia")?;
         let client = cluster.here().pod("client")?;
-        let lb = Lb::started(cluster.here(), &manifests, "tc")?;
+        let _links = if hooks.contains("xdp") {
+            cluster.prepare_for_xdp()?
+        } else {
+            Vec::new()
+        };
+        let lb = Lb::started(cluster.here(), &manifests, hooks)?;
         for family in Family::ALL {
             for place in [&client, cluster.outside()] {
                 for transport in [Transport::Tcp, Transport::Udp] {
-                    for refused in [kubia().port(family, 81), lonely.port(family, 80)] {
+                    let [undefined, empty] = [kubia().port(family, 81), lonely.port(family, 80)];
+                    // A second time as the first.
+                    for refused in [undefined, empty, undefined, empty, undefined] {
                         let outcome = Dial::new(transport, refused).within(AT_ONCE).ask(place);
                         ensure!(
                             outcome == Err(Failure::Refused),
@@ -102,6 +108,16 @@ fn what_is_not_defined_is_refused_and_a_ping_gets_no_answer() {
         }
         lb.uninstall()
     });
+}
+
+#[test]
+fn what_is_not_defined_is_refused_and_a_ping_gets_no_answer() {
+    undefined_is_refused("tc");
+}
+
+#[test]
+fn what_is_not_defined_is_refused_at_xdp_and_a_ping_gets_no_answer() {
+    undefined_is_refused("tc,xdp");
 }
 
 #[test]
