@@ -201,7 +201,8 @@ pub(crate) fn parse<A: Wire + Maps, P: Packet>(packet: &mut P) -> Option<Headers
             | u32::from(network.part.0) << 16
             | (network.header as u32 / 4) << 18,
     );
-    flow.protocol = told as u8;
+    let (source_port, destination_port) = (flow.source_port, flow.destination_port);
+    flow.set_ports(source_port, destination_port, told as u8);
     Some(Headers {
         flow,
         ip,

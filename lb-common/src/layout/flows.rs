@@ -1,5 +1,7 @@
 //! What is remembered of connections and clients? Programs write these maps.
 
+use crate::addr::Family;
+
 /// Map `flows4|6`: the packet as it arrives, before anything is changed. Queue `evictable4|6`, as
 /// its values: a flow that began or ended, by the key of either direction.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -17,6 +19,23 @@ pub struct FlowKey<A> {
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 3],
+}
+
+impl<A: Family> FlowKey<A> {
+    /// Sets what is not an address, in one store: the hash of a key loads whole words, and waits long
+    /// for one that was just written in pieces.
+    #[inline(always)]
+    pub fn set_ports(&mut self, source: u16, destination: u16, protocol: u8) {
+        let word = if cfg!(target_endian = "little") {
+            u64::from(source) | u64::from(destination) << 16 | u64::from(protocol) << 32
+        } else {
+            u64::from(source) << 48 | u64::from(destination) << 32 | u64::from(protocol) << 24
+        };
+        let bytes = bytemuck::bytes_of_mut(self);
+        if let Some(last) = bytes.last_chunk_mut() {
+            *last = word.to_ne_bytes();
+        }
+    }
 }
 
 /// Map `flows4|6`: what becomes of the packet. The other direction's entry is the mirror image:
@@ -159,4 +178,36 @@ pub struct SocketFlow<A> {
     pub service_port: u32,
     /// The backend's generation.
     pub generation: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::{Ip4, Ip6};
+
+    fn key_with<A: Family>(source: A) -> FlowKey<A> {
+        FlowKey {
+            source,
+            reserved: [0xff; 3],
+            ..FlowKey::default()
+        }
+    }
+
+    #[test]
+    fn ports_and_protocol_are_set_and_nothing_else() {
+        let mut four = key_with(Ip4::new(10, 1, 2, 3));
+        four.set_ports(0x1234, 0xabcd, 6);
+        let expected = FlowKey {
+            source: Ip4::new(10, 1, 2, 3),
+            source_port: 0x1234,
+            destination_port: 0xabcd,
+            protocol: 6,
+            ..FlowKey::default()
+        };
+        assert_eq!(four, expected);
+        let mut six = key_with(Ip6::default());
+        six.set_ports(1, 2, 132);
+        assert_eq!((six.source_port, six.destination_port), (1, 2));
+        assert_eq!((six.protocol, six.reserved), (132, [0; 3]));
+    }
 }
