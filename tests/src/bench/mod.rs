@@ -159,6 +159,7 @@ impl Plan {
                 flows::end_ours::<Ip6>(objects, many(Family::V6).packets())?;
                 flows::enter_too_many::<Ip4>(objects, Family::V4)?;
                 flows::enter_too_many::<Ip6>(objects, Family::V6)?;
+                self.enter_known_again(objects)?;
             }
             let chosen: Vec<usize> = (0..subjects.len())
                 .filter(|i| (subjects[*i].runs == Runs::NewClient) == is_full)
@@ -175,6 +176,20 @@ impl Plan {
             }
         }
         Ok(results)
+    }
+
+    /// What the floors look up, which their full table may have evicted for strangers.
+    fn enter_known_again(&self, objects: &mut Objects) -> Result<()> {
+        for (floor, family, subject) in &self.floors {
+            if *floor == Floor::Full {
+                let (floors, backend) = (&mut objects.floors, world::backends(*family)[0]);
+                match family {
+                    Family::V4 => flows::enter_known::<Ip4>(floors, &subject.packet, backend)?,
+                    Family::V6 => flows::enter_known::<Ip6>(floors, &subject.packet, backend)?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Every timed packet of a known connection must have been counted by its flow.
