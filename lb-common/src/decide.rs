@@ -7,9 +7,9 @@ use crate::drops::DropReason;
 use crate::hash::Draw;
 use crate::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
-    BACKEND_LOCAL, Backend, CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER,
-    FRONTEND_LOOPBACK, FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey, FrontendInfo, FrontendKey,
-    FrontendRef, POOL_DROP, POOL_LOCAL, Pool,
+    BACKEND_LOCAL, Backend, CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_STANDBY,
+    CONFIG_TAKEOVER, FRONTEND_LOOPBACK, FRONTEND_MAGLEV, FRONTEND_SOURCE_RANGES, FlowKey,
+    FrontendInfo, FrontendKey, FrontendRef, POOL_DROP, POOL_LOCAL, Pool,
 };
 
 /// IP protocol number.
@@ -139,6 +139,9 @@ pub fn decide<'t, A: Family, T: Tables<A>>(
     request: &Request<'_, A>,
     draw: impl Draw<A>,
 ) -> Decision<'t, A> {
+    if tables.flags() & CONFIG_STANDBY != 0 {
+        return Decision::Pass;
+    }
     let info = match find(tables, request.flow) {
         Ok(Some(info)) => info,
         Ok(None) => return without_frontend(tables, request.flow),

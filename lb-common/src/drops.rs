@@ -68,6 +68,8 @@ reasons! {
     Inconsistent = "inconsistent",
     /// Dropped: the kernel refused to change or send the packet.
     KernelRefused = "kernel-refused",
+    /// Dropped: its flow is being handed over at this moment, and its sender will repeat it.
+    HandedOver = "handed-over",
 }
 
 /// Where a program sits.

@@ -1,7 +1,7 @@
 //! How much of everything is there, and why just that much?
 
 /// Version of everything in [`crate::layout`]; an unknown one is never adopted.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses
 /// and the entry that marks the VIP itself, with room to spare.

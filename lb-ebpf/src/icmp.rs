@@ -9,7 +9,8 @@ use lb_common::{
     decide::{self, Decision, SCTP, TCP, UDP},
     drops::DropReason,
     layout::{
-        CONFIG_TAKEOVER, Config, FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey,
+        CONFIG_STANDBY, CONFIG_TAKEOVER, Config, FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT,
+        Flow, FlowKey,
     },
     wire::{Be16, IcmpHeader, Ports},
 };
@@ -76,7 +77,7 @@ pub(crate) fn arriving<A: Messages + Maps, P: Packet>(
             About::Other => {}
             About::Garbage => nothing = DropReason::Malformed,
         }
-        if live.config().flags & CONFIG_TAKEOVER != 0 {
+        if live.config().flags & (CONFIG_TAKEOVER | CONFIG_STANDBY) != 0 {
             // It may be about a flow from before us.
             return Verdict::Pass;
         }

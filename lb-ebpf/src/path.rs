@@ -5,13 +5,13 @@ use lb_common::{
     decide::{Arrival, Decision, Request, decide, has_connections},
     drops::DropReason,
     hash::{self, ByFlow},
-    layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT, Flow},
+    layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_HELD, FLOW_REPLY, FLOW_SNAT, Flow},
     tcp,
 };
 
 use crate::{
     apart, aside, fragments, globals,
-    live::Live,
+    live::{Live, now},
     maps::{self, Maps},
     packet::{Aside, Packet, Tc, Verdict},
     parse::{Headers, Wire, parse},
@@ -85,7 +85,11 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
     };
     if let Some(flow) = track::find(&headers.flow) {
         if is_turned_at_egress(flow) {
-            return Verdict::Pass;
+            return if is_held(flow) {
+                Verdict::Drop(DropReason::HandedOver)
+            } else {
+                Verdict::Pass
+            };
         }
         if !begins_anew(&headers, flow) {
             return go_on(packet, &headers, flow);
@@ -162,6 +166,9 @@ fn go_on<A: Wire + Maps, P: Packet>(
     headers: &Headers<A>,
     flow: &mut Flow<A>,
 ) -> Verdict {
+    if is_held(flow) {
+        return Verdict::Drop(DropReason::HandedOver);
+    }
     let mut way = None;
     if flow.flags & FLOW_SNAT != 0 {
         let Some(scratch) = A::scratch() else {
@@ -176,6 +183,16 @@ fn go_on<A: Wire + Maps, P: Packet>(
     match track::touch(headers, flow) {
         Ok(()) => translate(packet, headers, flow, way),
         Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+/// Whether the flow is being handed over. Whoever does that may have been ended amid its work, and
+/// its clock is not exactly this one.
+#[inline(always)]
+fn is_held<A>(flow: &Flow<A>) -> bool {
+    flow.flags & FLOW_HELD != 0 && {
+        let hz = maps::hz();
+        now().wrapping_sub(flow.created).wrapping_add(hz) < 2 * hz
     }
 }
 

@@ -4,7 +4,7 @@
 use lb_common::{
     decide::{Tables as _, Whose, whose},
     drops::{DropReason, Hook},
-    layout::CONFIG_TAKEOVER,
+    layout::{CONFIG_STANDBY, CONFIG_TAKEOVER},
 };
 
 use crate::{
@@ -24,7 +24,7 @@ pub(crate) fn unread<A: Wire + Maps, P: Packet>(packet: &P) -> Option<DropReason
     let early = network::<A, P>(packet, ip).is_some_and(|network| network.part == Part::LATER);
     match whose(&live, &header.destination) {
         // Flows from before us may be among those that the stack knows.
-        _ if live.flags() & CONFIG_TAKEOVER != 0 => None,
+        _ if live.flags() & (CONFIG_TAKEOVER | CONFIG_STANDBY) != 0 => None,
         Whose::Foreign => None,
         Whose::Nobody => Some(DropReason::UnallocatedAddress),
         // XDP may run over several packets before traffic control, which may know the first

@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod dns;
 pub mod explain;
+pub mod handover;
 pub mod health;
 pub mod http;
 pub mod input;

@@ -89,6 +89,9 @@ pub const FLOW_AFFINITY: u16 = 32;
 pub const FLOW_BRIDGED: u16 = 64;
 /// A direct connection to the backend, here only to be kept apart from one through a frontend.
 pub const FLOW_DIRECT: u16 = 128;
+/// The flow is being handed over, from us or to us: its packets are dropped where they come in until
+/// that is done, for a second after `created` at most.
+pub const FLOW_HELD: u16 = 256;
 
 /// Map `affinity4|6`: who asks.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -39,9 +39,10 @@ pub struct Config {
 pub const CONFIG_MASQUERADE_ALL: u32 = 1;
 /// Packets of flows from before us still arrive: pass TCP packets that have no flow.
 pub const CONFIG_TAKEOVER: u32 = 2;
-
 /// Answer pings of ClusterIPs (`--answer-ping`).
 pub const CONFIG_ANSWER_PING: u32 = 4;
+/// Somebody else serves what begins: packets that have no flow pass.
+pub const CONFIG_STANDBY: u32 = 8;
 
 impl Default for Config {
     fn default() -> Self {

@@ -168,6 +168,21 @@ impl<K: Pod, V: Pod> Map<K, V> {
             .update(bytemuck::bytes_of(key), bytemuck::bytes_of(value))
     }
 
+    /// Writes the value of a key that is not there yet; whether it was not.
+    ///
+    /// # Errors
+    /// As [`Self::update`].
+    pub fn insert(&self, key: &K, value: &V) -> io::Result<bool> {
+        match self
+            .fd
+            .insert(bytemuck::bytes_of(key), bytemuck::bytes_of(value))
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Deletes a key; absent is fine.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ fn the_page_about_the_command_line() {
          | exit code | |\n|---|---|\n\
          | 0 | done |\n\
          | 1 | not done, or (`lb status`, `lb doctor`, `lb verify`) not well |\n\
-         | 2 | the command line, the environment or the configuration file is wrong |\n"
+         | 2 | the command line, the environment or the configuration file is wrong |\n\
+         | 3 | (`lb takeover`, `lb handback`) something stays where it is |\n"
     );
     for subcommand in command.get_subcommands() {
         write!(page, "\n## lb {}\n\n", subcommand.get_name()).expect("a text takes everything");

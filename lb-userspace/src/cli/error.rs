@@ -8,6 +8,7 @@ use crate::daemon::DaemonError;
 use crate::dataplane::DataplaneError;
 use crate::dataplane::kernel::OpenError;
 use crate::explain::QuestionError;
+use crate::handover::HandoverError;
 use crate::input::manifests;
 use crate::loader::LoadError;
 use crate::state::StateError;
@@ -56,6 +57,22 @@ pub enum CliError {
     /// The daemon did not start, or ended.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// Connections cannot be looked at or moved.
+    #[error(transparent)]
+    Handover(HandoverError),
+    /// There is no daemon to tell who serves.
+    #[error("`lb run` is not running on this node: start it first, with the same --state-dir")]
+    NotRunning,
+    /// The daemon does not do what it was told.
+    #[error(
+        "`lb run` does not follow: see its log; connections that were moved stay moved, and the command can be repeated"
+    )]
+    NotHeard,
+    /// There is nobody to hand connections back to.
+    #[error(
+        "no rules of kube-proxy (nftables or iptables-nft) are on this node: start it in one of these modes, and wait until it is healthy"
+    )]
+    NoKubeProxy,
     /// The process cannot have threads.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

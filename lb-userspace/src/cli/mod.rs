@@ -14,13 +14,16 @@ mod explain;
 mod get;
 #[cfg(test)]
 mod golden;
+mod handback;
 mod manifests;
+mod passage;
 pub mod print;
 mod run;
 pub mod select;
 pub mod show;
 pub mod source;
 mod status;
+mod takeover;
 mod uninstall;
 mod verify;
 mod version;
@@ -64,6 +67,8 @@ enum Command {
     Doctor(doctor::Doctor),
     Verify(verify::Verify),
     Env(env::Env),
+    Takeover(takeover::Takeover),
+    Handback(handback::Handback),
     // As kube-proxy has it.
     #[command(long_flag = "cleanup")]
     Uninstall(uninstall::Uninstall),
@@ -111,6 +116,8 @@ impl Cli {
             Command::Status(_) => status::Status::run(&self.settings),
             Command::Doctor(doctor) => doctor.run(&self.settings),
             Command::Verify(verify) => verify.run(&self.settings),
+            Command::Takeover(takeover) => takeover.run(&self.settings),
+            Command::Handback(handback) => handback.run(&self.settings),
             Command::Version(_) => version::Version::run(),
             Command::Completions(completions) => completions.run(),
         }

@@ -15,6 +15,7 @@ mod prepare;
 mod reporter;
 mod reread;
 mod served;
+mod standby;
 mod stop;
 mod sweep;
 
@@ -34,7 +35,7 @@ use crate::loader::{Clock, Datapath, Drift, Options};
 use crate::metrics::Standing;
 use crate::model::{Change, Problem};
 use crate::object;
-use crate::plan::{CompleteList, ConfigBase};
+use crate::plan::CompleteList;
 use crate::reconcile::{Reconciler, Writes};
 use crate::settings::Settings;
 use crate::state::{self, Lock, State, StateError};
@@ -44,6 +45,7 @@ use names::Names;
 use reporter::{MustBe, Reporter};
 use reread::Reread;
 use served::Served;
+use standby::Standby;
 use stop::Stop;
 use sweep::{Sweep, Timeouts};
 
@@ -97,7 +99,7 @@ pub async fn run(settings: &Settings, read: ReadSettings) -> Result<(), DaemonEr
             () = daemon.reporter.written() => daemon.reporter.finish(),
             () = daemon.served.changed() => daemon.reporter.touch(),
             () = daemon.due() => daemon.tick(&links),
-            _ = sweep.tick() => daemon.sweep(),
+            _ = sweep.tick() => daemon.sweep(&links),
             () = audit.tick() => daemon.audit(&links),
             () = reread.changed() => {
                 daemon.settings = reread.follow(&daemon.settings);
@@ -133,6 +135,7 @@ struct Daemon {
     /// Writes that the state file knows of, or is going to.
     reported: Writes,
     served: Served,
+    standby: Standby,
     started: Instant,
 }
 
@@ -145,7 +148,8 @@ impl Daemon {
         links: &Links,
     ) -> Result<Self, DaemonError> {
         let clock = datapath.clock();
-        let base = base(settings, &Update::default(), &clock, links);
+        let standby = Standby::look(settings, &links.facts);
+        let base = node::base(settings, &Update::default(), &clock, links, &standby);
         let started = Instant::now();
         Ok(Self {
             settings: settings.clone(),
@@ -162,6 +166,7 @@ impl Daemon {
             reporter: Reporter::new(settings, before),
             reported: Writes::default(),
             served: Served::start(settings)?,
+            standby,
             started,
         })
     }
@@ -248,7 +253,13 @@ impl Daemon {
     }
 
     fn configure(&mut self, links: &Links) {
-        let base = base(&self.settings, &self.said, &self.clock, links);
+        let base = node::base(
+            &self.settings,
+            &self.said,
+            &self.clock,
+            links,
+            &self.standby,
+        );
         let now = self.now();
         self.reconciler.configure(base, now);
     }
@@ -307,7 +318,11 @@ impl Daemon {
         }
     }
 
-    fn sweep(&mut self) {
+    fn sweep(&mut self, links: &Links) {
+        if self.standby.look_again(&self.settings, &links.facts) {
+            self.configure(links);
+            self.reporter.touch();
+        }
         // What was decided upon just before they stopped has begun meanwhile.
         let stopped = self.reconciler.take_stopped_again();
         sweep::end_stale(self.reconciler.dataplane(), &stopped);
@@ -378,18 +393,5 @@ impl Daemon {
             };
             self.reporter.write(problems, &self.said, must_be);
         }
-    }
-}
-
-fn base(settings: &Settings, said: &Update, clock: &Clock, links: &Links) -> ConfigBase {
-    let primary = node::primary(settings, &said.node, &links.addresses());
-    ConfigBase {
-        // That of adopted tables wins.
-        hash_key: getrandom::u64().unwrap_or_default(),
-        snat_ports: ports::snat_ports(settings.nodeport_range),
-        hz: clock.hz,
-        node4: node::primary_of::<Ip4>(&primary),
-        node6: node::primary_of::<Ip6>(&primary),
-        takeover: false,
     }
 }

@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use lb_common::addr::Family;
+use lb_common::addr::{Family, Ip4, Ip6};
 
-use crate::input::NodeObject;
+use super::links::Links;
+use super::ports;
+use super::standby::Standby;
+use crate::input::{NodeObject, Update};
+use crate::loader::Clock;
 use crate::model::Node;
+use crate::plan::ConfigBase;
 use crate::settings::{NodePortAddress, Settings};
 
 /// Where every machine reaches itself.
@@ -62,6 +67,27 @@ pub(crate) fn node(
         masquerade_all: settings.masquerade_all,
         algorithm: settings.algorithm,
         answer_ping: settings.answer_ping,
+    }
+}
+
+/// What the planner cannot know by itself.
+pub(super) fn base(
+    settings: &Settings,
+    said: &Update,
+    clock: &Clock,
+    links: &Links,
+    standby: &Standby,
+) -> ConfigBase {
+    let primary = primary(settings, &said.node, &links.addresses());
+    ConfigBase {
+        // That of adopted tables wins.
+        hash_key: getrandom::u64().unwrap_or_default(),
+        snat_ports: ports::snat_ports(settings.nodeport_range),
+        hz: clock.hz,
+        node4: primary_of::<Ip4>(&primary),
+        node6: primary_of::<Ip6>(&primary),
+        takeover: standby.is_beside_kube_proxy(),
+        standby: standby.is_on(settings),
     }
 }
 

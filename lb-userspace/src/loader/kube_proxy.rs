@@ -26,8 +26,10 @@ pub enum Leftover {
     Ipvs(usize, bool),
 }
 
-/// Looks for them. Rules of the old iptables, which are not in nftables, are not seen.
-pub(super) fn leftovers(links: &Facts) -> Vec<Leftover> {
+/// Looks for them, in the network namespace of this thread. Rules of the old iptables, which are not in
+/// nftables, are not seen.
+#[must_use]
+pub fn leftovers(links: &Facts) -> Vec<Leftover> {
     let mut found = in_nftables(&chains().unwrap_or_default());
     let has_link = links.links.values().any(|link| link.name == LINK);
     let services = fs::read_to_string(IPVS).map_or(0, |table| virtual_services(&table));
@@ -35,6 +37,16 @@ pub(super) fn leftovers(links: &Facts) -> Vec<Leftover> {
         found.push(Leftover::Ipvs(services, has_link));
     }
     found
+}
+
+/// Whether some of it translates by nf_conntrack, as all but IPVS does.
+#[must_use]
+pub fn translates(leftovers: &[Leftover]) -> bool {
+    leftovers.iter().any(|leftover| match leftover {
+        Leftover::Nftables(_) => true,
+        Leftover::Iptables(table) => table == "nat",
+        Leftover::Ipvs(..) => false,
+    })
 }
 
 fn in_nftables(chains: &[Chain]) -> Vec<Leftover> {

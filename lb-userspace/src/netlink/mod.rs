@@ -1,7 +1,8 @@
 //! How do we ask the kernel about its links, addresses, routes, traffic control and sockets, and hear
-//! of their changes? rtnetlink(7) and sock_diag(7), without a thread or a runtime for questions.
+//! of their changes? rtnetlink(7), sock_diag(7) and ctnetlink, without a thread or a runtime for questions.
 
 pub mod chains;
+pub mod conntrack;
 pub mod facts;
 pub mod filters;
 mod monitor;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::layout::{
-    CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_TAKEOVER, Config, Prefix,
+    CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_STANDBY, CONFIG_TAKEOVER, Config, Prefix,
 };
 use lb_common::limits::{LAYOUT_VERSION, PREFIXES};
 
@@ -28,6 +28,8 @@ pub struct ConfigBase {
     pub node6: Ip6,
     /// Packets of flows from before us still arrive: pass TCP packets that have no flow.
     pub takeover: bool,
+    /// Somebody else serves what begins: pass packets that have no flow.
+    pub standby: bool,
 }
 
 /// The node's elements, and what of its wishes found no room.
@@ -80,6 +82,9 @@ fn flags(base: &ConfigBase, node: &Node) -> u32 {
     }
     if base.takeover {
         flags |= CONFIG_TAKEOVER;
+    }
+    if base.standby {
+        flags |= CONFIG_STANDBY;
     }
     flags
 }

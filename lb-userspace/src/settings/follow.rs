@@ -28,6 +28,7 @@ impl Settings {
             algorithm: new.algorithm,
             answer_ping: new.answer_ping,
             audit_interval: new.audit_interval,
+            standby: new.standby,
             timeouts: new.timeouts.clone(),
             ..self.clone()
         };
@@ -63,6 +64,7 @@ impl Settings {
             metrics_bind_address,
             prepare,
             audit_interval,
+            standby,
             hooks,
             socket,
             socket_connected_udp,
@@ -119,6 +121,7 @@ mod tests {
             "--metrics-bind-address=off",
             "--prepare=sysctls",
             "--audit-interval=1s",
+            "--standby",
             "--hooks=xdp",
             "--socket=all",
             "--socket-connected-udp=false",

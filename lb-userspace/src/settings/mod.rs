@@ -277,6 +277,21 @@ pub struct Settings {
     )]
     pub audit_interval: Duration,
 
+    /// Leave what begins to a kube-proxy as long as its rules are on this node; `lb takeover` and `lb
+    /// handback` win
+    #[arg(
+        long,
+        global = true,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        action = clap::ArgAction::Set
+    )]
+    pub standby: bool,
+
     /// Where to attach programs: tc, xdp, socket
     #[arg(
         long,

@@ -159,6 +159,7 @@ const TABLE: &[(&[&str], &str, &str)] = &[
         "bpffs,sysctls",
         "prepare: [bpffs, sysctls]",
     ),
+    (&["--standby"], "true", "standby: true"),
     (&["--audit-interval=5m"], "300", "auditInterval: 5m"),
     (&["--hooks=tc", "--hooks=xdp"], "tc,xdp", "hooks: [tc, xdp]"),
     (&["--socket=all"], "all", "socket: all"),

@@ -3,6 +3,7 @@
 
 mod details;
 mod lock;
+mod wish;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use crate::tables::Digest;
 
 pub use details::{Details, PortDetails, ServiceDetails, Target};
 pub use lock::{Lock, holder};
+pub use wish::Wish;
 
 /// Version of the file's format; a file of a later one is not read.
 pub const FORMAT: u32 = 1;
@@ -165,6 +167,7 @@ impl State {
         let kept = manifests_beside(file);
         absent_is_fine(fs::remove_dir_all(&kept))
             .map_err(|error| failed(&kept, "remove", error))?;
+        Wish::remove(file)?;
         lock.remove(file)?;
         let directory = file.parent().unwrap_or(Path::new("."));
         match absent_is_fine(fs::remove_dir(directory)) {

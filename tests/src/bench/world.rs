@@ -95,6 +95,7 @@ pub(super) fn tables() -> Result<Tables> {
         node4: address(addresses::node(0).of(Family::V4))?,
         node6: address(addresses::node(0).of(Family::V6))?,
         takeover: false,
+        standby: false,
     };
     let mut planner = Planner::adopt(base, Capacities::default(), Tables::default(), 0);
     let mut everything = vec![Change::Node(node())];

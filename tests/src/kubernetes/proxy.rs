@@ -1,5 +1,6 @@
 //! kube-proxy itself, on the node under test.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -22,7 +23,7 @@ impl ControlPlane {
     /// It is not there.
     pub fn kube_proxy(&self, node: &Node, flags: &[&str]) -> Result<KubeProxy> {
         let [v4, v6] = addresses::PODS;
-        let mut command = Command::new(self.programs.join("kube-proxy"));
+        let mut command = Command::new(self.kube_proxy_program());
         command
             .arg(format!("--kubeconfig={}", self.kubeconfig().display()))
             .arg(format!("--hostname-override={}", node.name()))
@@ -31,6 +32,21 @@ impl ControlPlane {
             .args(flags);
         let process = Process::start(node.place(), self.directory.path(), command)?;
         Ok(KubeProxy { process })
+    }
+
+    /// Has kube-proxy, which does not run any more, remove what it left on the node.
+    ///
+    /// # Errors
+    /// Something of it stays.
+    pub fn clean_up_after_kube_proxy(&self, node: &Node) -> Result<()> {
+        let mut command = Command::new(self.kube_proxy_program());
+        command.arg("--cleanup");
+        node.place().netns().output(&mut command)?;
+        Ok(())
+    }
+
+    fn kube_proxy_program(&self) -> PathBuf {
+        self.programs.join("kube-proxy")
     }
 }
 

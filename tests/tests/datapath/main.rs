@@ -9,6 +9,7 @@ mod flows;
 mod foreign;
 mod forward;
 mod fragments;
+mod handover;
 mod headers;
 mod icmp;
 mod links;

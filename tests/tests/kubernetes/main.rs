@@ -9,6 +9,7 @@ mod observed;
 mod rbac;
 mod scale;
 mod services;
+mod takeover;
 mod views;
 
 use std::collections::BTreeSet;

@@ -11,5 +11,6 @@ mod netem;
 mod others;
 mod path_mtu;
 mod sctp;
+mod takeover;
 mod udp;
 mod unreachable;

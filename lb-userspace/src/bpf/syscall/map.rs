@@ -83,6 +83,18 @@ impl MapFd {
         unsafe { call(Command::MapUpdate, &mut element) }.map(drop)
     }
 
+    /// Writes the value of a key that must not be there yet.
+    pub(in crate::bpf) fn insert(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        /// `BPF_NOEXIST`.
+        const NEW: u64 = 1;
+        self.check_key(key);
+        self.check_value(value);
+        let mut element = Element::new(self.borrow(), address(key), address(value));
+        element.flags = NEW;
+        // SAFETY: key and value have the sizes that the kernel reads, as checked.
+        unsafe { call(Command::MapUpdate, &mut element) }.map(drop)
+    }
+
     /// Deletes a key.
     pub(in crate::bpf) fn delete(&self, key: &[u8]) -> io::Result<()> {
         self.check_key(key);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lb_common::drops::{DropReason, Hook};
-use lb_common::layout::{LINK_POD, LINK_UPLINK, LINK_XDP, Link};
+use lb_common::layout::{CONFIG_STANDBY, LINK_POD, LINK_UPLINK, LINK_XDP, Link};
 
 use super::{Index, age, drops, services};
 use crate::tables::{Capacities, FamilyCapacities, FamilyTables, PerFamily, Tables};
@@ -59,6 +59,9 @@ fn daemon(facts: &Facts<'_>) -> String {
     let state = facts.index.state;
     let version = state.map_or("unknown", |state| &state.version);
     match (facts.daemon, facts.state_age) {
+        (Some(pid), _) if facts.tables.config.flags & CONFIG_STANDBY != 0 => format!(
+            "running, process {pid}, version {version}; it stands by: what begins is kube-proxy's until `lb takeover`"
+        ),
         (Some(pid), _) => format!("running, process {pid}, version {version}"),
         (None, Some(written)) => format!(
             "not running: the maps stay as they are; last state {} ago",

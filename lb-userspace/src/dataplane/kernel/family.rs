@@ -8,7 +8,7 @@ use lb_common::layout::{
     RangeKey, Reservation, SocketFlow, SocketKey,
 };
 
-use super::{OpenError, all, delete, failed, open, set, update};
+use super::{OpenError, all, delete, failed, insert, open, set, update};
 use crate::bpf::{Cursor, Map};
 use crate::dataplane::DataplaneError;
 use crate::tables::{FamilyCapacities, FamilyRow, FamilyRowKey, FamilyTables, PerFamily};
@@ -179,6 +179,14 @@ impl<A: KernelFamily> FamilyMaps<A> {
         self.flows.get(key).map_err(failed(A::FLOWS, "read"))
     }
 
+    /// Writes the entry of packets that arrive so.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn set_flow(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DataplaneError> {
+        update(&self.flows, A::FLOWS, key, flow)
+    }
+
     /// Deletes the entry of packets that arrive so.
     ///
     /// # Errors
@@ -199,6 +207,22 @@ impl<A: KernelFamily> FamilyMaps<A> {
         self.snat
             .batch(cursor, count)
             .map_err(failed(A::SNAT, "read"))
+    }
+
+    /// Takes the port that replies with this key go to; false if somebody else has it.
+    ///
+    /// # Errors
+    /// See [`DataplaneError`].
+    pub fn reserve(
+        &self,
+        key: &FlowKey<A>,
+        holder: &Reservation<A>,
+    ) -> Result<bool, DataplaneError> {
+        if insert(&self.snat, A::SNAT, key, holder)? {
+            return Ok(true);
+        }
+        let held = self.snat.get(key).map_err(failed(A::SNAT, "read"))?;
+        Ok(held.as_ref() == Some(holder))
     }
 
     /// Gives back the port that replies with this key go to.

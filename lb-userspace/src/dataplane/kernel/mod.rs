@@ -249,13 +249,31 @@ where
     K: bytemuck::Pod,
     V: bytemuck::Pod,
 {
-    map.update(key, value).map_err(|error| {
+    map.update(key, value).map_err(not_updated(map, name))
+}
+
+/// Writes an element that must not be there yet; whether it was not.
+fn insert<K, V>(map: &Map<K, V>, name: &str, key: &K, value: &V) -> Result<bool, DataplaneError>
+where
+    K: bytemuck::Pod,
+    V: bytemuck::Pod,
+{
+    map.insert(key, value).map_err(not_updated(map, name))
+}
+
+/// Turns what the kernel said of a write into our error.
+fn not_updated<K, V>(map: &Map<K, V>, name: &str) -> impl Fn(io::Error) -> DataplaneError
+where
+    K: bytemuck::Pod,
+    V: bytemuck::Pod,
+{
+    move |error| {
         if Map::<K, V>::is_full(&error) {
             Full::new(name, map.info().max_entries).into()
         } else {
             failed(name, "update")(error)
         }
-    })
+    }
 }
 
 fn delete<K, V>(map: &Map<K, V>, name: &str, key: &K) -> Result<(), DataplaneError>

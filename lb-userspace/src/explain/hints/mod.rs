@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::decide::{Nat, SourceClass};
 use lb_common::drops::DropReason;
-use lb_common::layout::{FRONTEND_ADDRESS, FRONTEND_NODE_PORT, FrontendInfo};
+use lb_common::layout::{CONFIG_STANDBY, FRONTEND_ADDRESS, FRONTEND_NODE_PORT, FrontendInfo};
 
 use super::answer::{Answer, Reason, Verdict};
 use super::question::{Question, has_ports, protocol_name};
@@ -164,6 +164,12 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
 
     /// Why the packet is none of ours.
     fn of_pass(&self) -> Vec<String> {
+        if self.known.tables.config.flags & CONFIG_STANDBY != 0 {
+            return vec![
+                "lb stands by: what begins is left to kube-proxy's rules, until `lb takeover`"
+                    .to_owned(),
+            ];
+        }
         let question = self.question;
         let destination = SocketAddr::new(question.destination, question.destination_port);
         let to_address: Vec<_> = self.at_destination().collect();

@@ -68,7 +68,11 @@ pub(super) fn leftover(leftover: &Leftover) -> FindingRecord {
         "kube-proxy",
         format!("{found}: ours serve first, but what ours pass still meets its old rules"),
     );
-    finding.remedy = format!("stop kube-proxy if it runs, then: {cleanup}");
+    let takes_over = match leftover {
+        Leftover::Ipvs(..) => "",
+        Leftover::Nftables(_) | Leftover::Iptables(_) => "`lb takeover` keeps its connections; ",
+    };
+    finding.remedy = format!("{takes_over}stop kube-proxy if it runs, then: {cleanup}");
     finding
 }
 
