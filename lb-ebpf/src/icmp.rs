@@ -12,6 +12,7 @@ use lb_common::{
         CONFIG_STANDBY, CONFIG_TAKEOVER, Config, FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_REPLY, FLOW_SNAT,
         Flow, FlowKey,
     },
+    limits,
     wire::{Be16, IcmpHeader, Ports},
 };
 
@@ -21,10 +22,10 @@ use crate::{
     maps::{Answer, Maps},
     messages::{CHECKSUM, Messages, QUOTED},
     packet::{Packet, Verdict},
-    parse::{Headers, OUR_TTL, checksum_offset},
+    parse::{Headers, OUR_TTL, extended},
     path::is_turned_at_egress,
     refuse,
-    rewrite::{difference, word},
+    rewrite::{checksum_offset, difference, word},
     track,
     transit::{self, Way},
 };
@@ -32,6 +33,9 @@ use crate::{
 /// An error's headers and those that it quotes, in bytes at most: link layer, an IP header with
 /// options, ICMP, an IP header with options, TCP.
 const HEADERS: u32 = 14 + 60 + 8 + 60 + 20;
+
+/// The same if the quoted packet has extension headers, as every fragment over IPv6.
+const LONG_HEADERS: u32 = HEADERS + limits::EXTENSION_BYTES as u32;
 
 /// The packet that an error is about.
 struct Quote<A> {
@@ -47,7 +51,8 @@ struct Quote<A> {
 enum About<A> {
     /// A packet that may have been one of ours.
     Packet(Quote<A>),
-    /// A packet that no flow can be found for: another protocol, a fragment.
+    /// A packet that no flow can be found for: another protocol, a later fragment. Whoever sent that
+    /// one sent a first one, too, which is as big.
     Other,
     /// Nothing: the quote ends too early or contradicts itself.
     Garbage,
@@ -116,10 +121,17 @@ pub(crate) fn leaving<A: Messages + Maps, P: Packet>(
 fn about<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> About<A> {
     packet.pull_to(HEADERS);
     let ip = headers.transport + size_of::<IcmpHeader>();
-    let Some(network) = A::network(packet, ip) else {
+    let Some(mut network) = A::network(packet, ip) else {
         return About::Garbage;
     };
-    if network.part != Part::WHOLE || !matches!(network.protocol, TCP | UDP | SCTP) {
+    if network.is_long() {
+        packet.pull_to(LONG_HEADERS);
+        network = match extended(packet, ip, network) {
+            Some(network) => network,
+            None => return About::Garbage,
+        };
+    }
+    if network.part == Part::LATER || !matches!(network.protocol, TCP | UDP | SCTP) {
         return About::Other;
     }
     // Hidden from LLVM, as in `aside`.

@@ -69,7 +69,7 @@ pub(crate) struct Network<A> {
 impl<A: Wire> Network<A> {
     /// Whether more stands before the transport header than the IP header without options.
     #[inline(always)]
-    fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         A::EXTENSIONS && is_extension(self.protocol) || self.header > size_of::<A::Header>()
     }
 }
@@ -124,8 +124,13 @@ pub(crate) fn network<A: Wire, P: Packet>(packet: &P, ip: usize) -> Option<Netwo
     Some(network)
 }
 
+/// The same header with the extension headers behind it; none as in [`network`].
 #[inline(always)]
-fn extended<A: Wire, P: Packet>(packet: &P, ip: usize, network: Network<A>) -> Option<Network<A>> {
+pub(crate) fn extended<A: Wire, P: Packet>(
+    packet: &P,
+    ip: usize,
+    network: Network<A>,
+) -> Option<Network<A>> {
     if !A::EXTENSIONS {
         return Some(network);
     }
@@ -222,16 +227,6 @@ const _: () = assert!((size_of::<Ipv6Header>() + limits::EXTENSION_BYTES) / 4 <=
 fn set_ports<A>(flow: &mut FlowKey<A>, ports: Ports) {
     flow.source_port = ports.source.get();
     flow.destination_port = ports.destination.get();
-}
-
-/// Where the transport checksum is, from the transport header's start; none = there is none.
-#[inline(always)]
-pub(crate) const fn checksum_offset(protocol: u8) -> Option<usize> {
-    match protocol {
-        TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
-        UDP => Some(core::mem::offset_of!(UdpHeader, checksum)),
-        _ => None,
-    }
 }
 
 /// What the pseudo header adds to a transport checksum.

@@ -3,15 +3,15 @@
 use lb_common::{
     addr::Family,
     csum,
-    decide::{SCTP, UDP},
+    decide::{SCTP, TCP, UDP},
     layout::Flow,
-    wire::{Be16, Ports},
+    wire::{Be16, Ports, TcpHeader, UdpHeader},
 };
 
 use crate::{
     fragments::Part,
     packet::{ChecksumChange, Packet},
-    parse::{Headers, Wire, checksum_offset},
+    parse::{Headers, Wire},
     sctp,
 };
 
@@ -56,6 +56,16 @@ pub(crate) fn rewrite<A: Wire, P: Packet>(
         }),
         None if old.protocol == SCTP && !same_ports => sctp::reseal(packet, headers, flow),
         None => Some(()),
+    }
+}
+
+/// Where the transport checksum is, from the transport header's start; none = there is none.
+#[inline(always)]
+pub(crate) const fn checksum_offset(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
+        UDP => Some(core::mem::offset_of!(UdpHeader, checksum)),
+        _ => None,
     }
 }
 

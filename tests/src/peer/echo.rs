@@ -9,10 +9,7 @@ use super::{ECHO, Failure};
 use crate::random::Random;
 use crate::topology::Place;
 
-/// An echo that takes longer is as bad as none.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Sends a datagram of so many bytes and compares what comes back.
+/// Sends a datagram of so many bytes and compares what comes back within `patience`.
 ///
 /// # Errors
 /// Nothing comes back, or something else, or from somebody else.
@@ -24,12 +21,13 @@ pub fn echo_datagram(
     to: SocketAddr,
     bytes: usize,
     seed: u64,
+    patience: Duration,
 ) -> Result<(), Failure> {
     let socket = place
         .socket(Domain::for_address(to), Type::DGRAM, None)
         .map_err(|error| Failure::Other(format!("{error:#}")))?;
     let socket = UdpSocket::from(socket);
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience))?;
     let mut question = Random::new(seed).bytes(bytes);
     question[..ECHO.len()].copy_from_slice(ECHO.as_bytes());
     socket.send_to(&question, to)?;

@@ -51,6 +51,61 @@ fn opening(case: Case, at: At, from: SocketAddr, to: [SocketAddr; 2]) -> Vec<(At
     vec![(at, first, Fate::Becomes(case.first(from, reached)))]
 }
 
+/// Path MTU discovery for datagrams: a router that has no room quotes a fragment. Its first one says
+/// whose it was; of the others nobody needs to hear.
+#[test]
+fn an_error_about_a_first_fragment_finds_its_sender() {
+    check(|case| {
+        let (client, vip, server) = (case.client(), case.vip(), case.server());
+        let too_big = case.too_big(1_280);
+        let fragment =
+            |from, to, part: usize| big(case, from, to).in_fragments(ID, SIZE).remove(part);
+        // With the fragment header that there is over IPv6 alone.
+        let least = match case.family {
+            Family::V4 => 20 + 8,
+            Family::V6 => 40 + 8 + 8,
+        };
+        let rows = [usize::MAX, least].map(|quoted| {
+            let error = |to: SocketAddr, about: &Packet| {
+                case.error(case.router(), to.ip(), too_big, about, quoted)
+            };
+            let [got, sent] = [vip, server].map(|from| fragment(from, client, 0));
+            let [went, dialled] = [server, vip].map(|to| fragment(client, to, 0));
+            Row {
+                steps: vec![
+                    (
+                        At::FromPod(CLIENT),
+                        case.first(client, vip),
+                        Fate::Becomes(case.first(client, server)),
+                    ),
+                    (
+                        At::FromUplink,
+                        error(vip, &got),
+                        Fate::Becomes(error(server, &sent)),
+                    ),
+                    (
+                        At::ToPod(CLIENT),
+                        error(client, &went),
+                        Fate::Becomes(error(client, &dialled)),
+                    ),
+                    (
+                        At::FromUplink,
+                        error(vip, &fragment(vip, client, 1)),
+                        Fate::Dropped,
+                    ),
+                ],
+                flows: vec![case.flow(client, server, 0)],
+                drops: vec!["not-a-port"],
+                ..row(
+                    &format!("{quoted} bytes quoted"),
+                    kubia(case, Endpoint::here(server)),
+                )
+            }
+        });
+        rows.to_vec()
+    });
+}
+
 #[test]
 fn they_follow_their_first_there_and_back() {
     check(|case| {

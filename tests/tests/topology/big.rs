@@ -15,6 +15,9 @@ use lb_tests::wait;
 /// Sizes of datagrams: one packet, two, six (8 kB), and as many as there can be.
 const SIZES: [usize; 4] = [1_400, 1_500, 8_192, 60_000];
 
+/// An echo that takes longer is as bad as none.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 fn vips(n: u8) -> Pair {
     Pair::new(&format!("10.43.0.{n}"), &format!("fd00:10:43::{n}"))
 }
@@ -44,7 +47,7 @@ fn echo_all(clients: &[&Place]) -> Result<()> {
                 for to in [vips(n).port(family, 80), node_port] {
                     for bytes in SIZES {
                         seed += 1;
-                        echo_datagram(client, to, bytes, seed)
+                        echo_datagram(client, to, bytes, seed, PATIENCE)
                             .with_context(|| format!("{client} to {to}, {bytes} bytes"))?;
                     }
                 }

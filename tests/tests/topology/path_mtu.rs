@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use lb_tests::app::App;
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Manifests, Service};
-use lb_tests::peer::{Hop, hop, transfer};
+use lb_tests::peer::{Hop, echo_datagram, hop, transfer};
 use lb_tests::topology::{Cluster, Family, POD_LINK, Pair, Place, UPLINK, addresses, on};
 
 /// The first packets of full size come after the slow start of a few.
@@ -138,6 +138,63 @@ fn bulk_goes_through_narrow_paths_at_xdp() {
 #[test]
 fn bulk_goes_through_an_overlay() {
     no_path_is_a_black_hole("tc", Cluster::overlay, false);
+}
+
+/// XDP finds out that the way leads into the tunnel, where it cannot send.
+#[test]
+fn bulk_goes_through_an_overlay_at_xdp() {
+    no_path_is_a_black_hole("tc,xdp", Cluster::overlay, false);
+}
+
+/// Nobody repeats a datagram that is too big for the way, but its sender hears of it, so that the
+/// next ones are in smaller fragments. Each of the narrow places costs one at most.
+fn datagrams_learn_of_narrow_paths(hooks: &str) {
+    const TRIES: u64 = 8;
+    const A_MOMENT: Duration = Duration::from_millis(500);
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = Manifests::new()?;
+        let apps = Apps::new(&manifests)?;
+        let mut places = Vec::new();
+        let mut held = Vec::new();
+        for (node, name) in [cluster.here(), cluster.elsewhere()].iter().zip(apps.names) {
+            let app = App::new(&manifests, name, 8080);
+            places.push(app.pod(node, name)?);
+            held.push(app);
+        }
+        let client = cluster.here().pod("client")?;
+        let _links = if hooks.contains("xdp") {
+            cluster.prepare_for_xdp()?
+        } else {
+            Vec::new()
+        };
+        let [here, there] = <[Place; 2]>::try_from(places).expect("one pod for each node");
+        narrow(cluster, &[here, there])?;
+        let lb = Lb::started(cluster.here(), &manifests, hooks)?;
+        for client in [cluster.outside(), &client] {
+            for family in Family::ALL {
+                for to in [0, 1]
+                    .map(|number| Apps::frontends(number, family))
+                    .concat()
+                {
+                    let echo = |seed| echo_datagram(client, to, 8_192, seed, A_MOMENT);
+                    let outcome = (0..TRIES).map(echo).find(Result::is_ok);
+                    ensure!(outcome.is_some(), "{client} to {to}: {:?}", echo(TRIES));
+                    echo(TRIES).with_context(|| format!("{client} to {to}, again"))?;
+                }
+            }
+        }
+        lb.uninstall()
+    });
+}
+
+#[test]
+fn datagrams_of_8_kb_go_through_narrow_paths_at_traffic_control() {
+    datagrams_learn_of_narrow_paths("tc");
+}
+
+#[test]
+fn datagrams_of_8_kb_go_through_narrow_paths_at_xdp() {
+    datagrams_learn_of_narrow_paths("tc,xdp");
 }
 
 /// Time to live and hop limit ended on the way.
