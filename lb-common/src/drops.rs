@@ -31,6 +31,7 @@ macro_rules! reasons {
     };
 }
 
+// A new one comes last: the others keep their numbers, which older versions have counted under.
 reasons! {
     /// Refused: the Service has no usable endpoint anywhere.
     NoEndpoints = "no-endpoints",
@@ -99,19 +100,56 @@ impl Hook {
     }
 }
 
-/// Elements of the per-CPU array `drops`: one for each hook and reason.
-pub const COUNTERS: u32 = (Hook::ALL.len() * DropReason::ALL.len()) as u32;
+/// Reasons that there is room for: one more is no new layout of the map.
+const REASONS_AT_MOST: usize = 64;
+const _: () = assert!(DropReason::ALL.len() <= REASONS_AT_MOST);
+
+/// Elements of the per-CPU array `drops`: one for each hook and reason that may come.
+pub const COUNTERS: u32 = (Hook::ALL.len() * REASONS_AT_MOST) as u32;
 
 /// Index into map `drops`.
 #[inline(always)]
 #[must_use]
 pub const fn counter(hook: Hook, reason: DropReason) -> u32 {
-    hook as u32 * DropReason::ALL.len() as u32 + reason as u32
+    hook as u32 * REASONS_AT_MOST as u32 + reason as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Reasons of layout 3, by number.
+    const NUMBERED: [&str; 18] = [
+        "no-endpoints",
+        "undefined-port",
+        "not-a-port",
+        "no-local-endpoints",
+        "source-range",
+        "unallocated-address",
+        "no-flow",
+        "snat-exhausted",
+        "flow-table-full",
+        "early-fragment",
+        "sctp-fragment",
+        "malformed",
+        "time-exceeded",
+        "too-big",
+        "no-route",
+        "inconsistent",
+        "kernel-refused",
+        "handed-over",
+    ];
+
+    #[test]
+    fn a_reason_keeps_its_number_while_the_layout_has_its_version() {
+        assert_eq!(crate::limits::LAYOUT_VERSION, 3, "NUMBERED is of another");
+        let names = DropReason::ALL.iter().map(|reason| reason.name());
+        let kept: [&str; NUMBERED.len()] = core::array::from_fn({
+            let mut names = names;
+            move |_| names.next().unwrap_or_default()
+        });
+        assert_eq!(kept, NUMBERED);
+    }
 
     #[test]
     fn a_meaning_is_one_line_with_single_spaces() {

@@ -1,6 +1,10 @@
 //! How much of everything is there, and why just that much?
 
-/// Version of everything in [`crate::layout`]; an unknown one is never adopted.
+/// Version of everything in [`crate::layout`], of the maps that are pinned and of what their values
+/// mean; an unknown one is never adopted.
+///
+/// It goes up once for each release in which any of these differs from the release before, as an
+/// upgrade then ends connections. `tests/tests/loader/layout.txt` shows what cannot be seen there.
 pub const LAYOUT_VERSION: u32 = 3;
 
 /// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses

@@ -11,7 +11,7 @@ use crate::bpf::{MapInfo, first_element};
 
 /// The maps that are pinned, under these names. Others of the object hold what ends with the
 /// packet, and each loaded instance has its own.
-pub(super) const PINNED: [&str; 27] = [
+pub const PINNED: [&str; 27] = [
     "config",
     "services",
     "slots",

@@ -33,6 +33,7 @@ pub use attach::xdp_needs_one_buffer;
 pub use audit::{Drift, inspect_pins};
 pub use clock::Clock;
 pub use error::LoadError;
+pub use maps::PINNED;
 pub use pins::Pins;
 pub use uninstall::{Removed, uninstall};
 

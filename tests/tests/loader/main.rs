@@ -2,6 +2,7 @@
 //! without a trace?
 
 mod follow;
+mod layout;
 mod life;
 mod others;
 mod sockets;
