@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::limits::FLOWS;
+use lb_common::{Ip4, Ip6};
 use lb_tests::datapath::{Code, Endpoint, Fixture, Kernel, Service};
 use lb_tests::need;
 use lb_tests::packet::{ACK, Packet, RST, SYN};
@@ -46,6 +47,13 @@ impl Kind {
     }
 }
 
+/// When a flow was there, in jiffies.
+struct Seen {
+    port: u16,
+    created: u32,
+    last: u32,
+}
+
 /// Clients of one family, the frontend that they dial and its two backends.
 struct World {
     kernel: Kernel,
@@ -60,11 +68,54 @@ impl World {
         };
         let backends = [1, 2].map(|host| Endpoint::here(world.backend(host)));
         let service = |protocol| Service::cluster_ip(protocol, world.vip(), &backends);
-        let fixture = Fixture::new()
+        let mut fixture = Fixture::new()
             .with(&service(Protocol::Tcp))
             .with(&service(Protocol::Udp));
         world.kernel.reset(&fixture.tables)?;
+        fixture.tables.config.hz = world.count_hz()?;
+        world.kernel.reset(&fixture.tables)?;
         Ok(world)
+    }
+
+    /// Jiffies in a second, which a flow counts.
+    fn count_hz(&mut self) -> Result<u32> {
+        const USUAL: [u32; 4] = [100, 250, 300, 1_000];
+        let packet = Kind::OneWay.packet(self.kept(0), self.vip(), 0);
+        self.send(&packet)?;
+        let start = Instant::now();
+        sleep(Duration::from_millis(400));
+        self.send(&packet)?;
+        let passed = start.elapsed().as_secs_f64();
+        let flow = self.kept_flows()?.pop().context("no flow")?;
+        let counted = f64::from(flow.last.wrapping_sub(flow.created)) / passed;
+        let distance = |hz: &u32| (f64::from(*hz) - counted).abs();
+        let nearest = USUAL
+            .into_iter()
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        nearest.context("no number")
+    }
+
+    /// The clients' directions of the flows that must not be broken, by port.
+    fn kept_flows(&mut self) -> Result<Vec<Seen>> {
+        match self.family {
+            Family::V4 => self.seen::<Ip4>(),
+            Family::V6 => self.seen::<Ip6>(),
+        }
+    }
+
+    fn seen<A: lb_common::Family>(&mut self) -> Result<Vec<Seen>> {
+        let client = self.kept(0).ip();
+        let flows = self.kernel.flows::<A>()?.into_iter();
+        let mut seen: Vec<_> = flows
+            .filter(|(key, _)| key.source.to_ip() == client)
+            .map(|(key, flow)| Seen {
+                port: key.source_port,
+                created: flow.created,
+                last: flow.last_seen,
+            })
+            .collect();
+        seen.sort_by_key(|flow| flow.port);
+        Ok(seen)
     }
 
     fn address(&self, v4: [u8; 4], v6: [u16; 2]) -> IpAddr {
@@ -183,11 +234,13 @@ impl Flood {
     /// Every CPU opens flows as fast as it can, and none that was there is broken.
     fn check(&self) -> Result<()> {
         need::root();
-        let world = World::new(self.family, self.flows)?;
+        let mut world = World::new(self.family, self.flows)?;
         let backends = world.open()?;
+        let before = world.kept_flows()?;
         let cpus = cpus()?;
         let (begun, over, start) = (AtomicU32::new(0), AtomicBool::new(false), Instant::now());
         let kept = thread::scope(|scope| {
+            let world = &world;
             let flood = |cpu| {
                 stay_on(cpu)?;
                 while !over.load(Ordering::Relaxed) {
@@ -224,6 +277,13 @@ impl Flood {
             self.flows
         );
         kept?;
+        let beginnings = |flows: &[Seen]| {
+            let flows = flows.iter().map(|flow| (flow.port, flow.created));
+            flows.collect::<Vec<_>>()
+        };
+        ensure!(before.len() == usize::from(KEPT));
+        let after = world.kept_flows()?;
+        ensure!(beginnings(&after) == beginnings(&before), "some began anew");
         ensure!(begun >= 2 * self.flows, "only so many in {took:?}");
         println!("{}: {KEPT} others went on", self.family);
         Ok(())
