@@ -93,14 +93,19 @@ fn transfer_everywhere(clients: &[&Place]) -> Result<()> {
     Ok(())
 }
 
-fn no_path_is_a_black_hole(hooks: &str, wide: impl FnOnce() -> Result<Cluster>, narrows: bool) {
+/// Has `ask` reach both nodes' pods from outside and from a pod of this node, with `lb` in between.
+fn through(
+    hooks: &str,
+    wide: impl FnOnce() -> Result<Cluster>,
+    narrows: bool,
+    ask: impl FnOnce(&Cluster, [&Place; 2]) -> Result<()>,
+) {
     on(wide, |cluster| {
         let manifests = Manifests::new()?;
         let apps = Apps::new(&manifests)?;
-        let pods = [cluster.here(), cluster.elsewhere()];
         let mut places = Vec::new();
         let mut held = Vec::new();
-        for (node, name) in pods.iter().zip(apps.names) {
+        for (node, name) in [cluster.here(), cluster.elsewhere()].iter().zip(apps.names) {
             let app = App::new(&manifests, name, 8080);
             places.push(app.pod(node, name)?);
             held.push(app);
@@ -116,11 +121,18 @@ fn no_path_is_a_black_hole(hooks: &str, wide: impl FnOnce() -> Result<Cluster>, 
             narrow(cluster, &[here, there])?;
         }
         let lb = Lb::started(cluster.here(), &manifests, hooks)?;
-        transfer_everywhere(&[cluster.outside(), &client])?;
-        for node in pods {
+        ask(cluster, [cluster.outside(), &client])?;
+        lb.uninstall()
+    });
+}
+
+fn no_path_is_a_black_hole(hooks: &str, wide: impl FnOnce() -> Result<Cluster>, narrows: bool) {
+    through(hooks, wide, narrows, |cluster, clients| {
+        transfer_everywhere(&clients)?;
+        for node in [cluster.here(), cluster.elsewhere()] {
             ensure!(node.invalid_packets()? == 0, "INVALID at {}", node.name());
         }
-        lb.uninstall()
+        Ok(())
     });
 }
 
@@ -151,26 +163,8 @@ fn bulk_goes_through_an_overlay_at_xdp() {
 fn datagrams_learn_of_narrow_paths(hooks: &str) {
     const TRIES: u64 = 8;
     const A_MOMENT: Duration = Duration::from_millis(500);
-    on(Cluster::routed_veth, |cluster| {
-        let manifests = Manifests::new()?;
-        let apps = Apps::new(&manifests)?;
-        let mut places = Vec::new();
-        let mut held = Vec::new();
-        for (node, name) in [cluster.here(), cluster.elsewhere()].iter().zip(apps.names) {
-            let app = App::new(&manifests, name, 8080);
-            places.push(app.pod(node, name)?);
-            held.push(app);
-        }
-        let client = cluster.here().pod("client")?;
-        let _links = if hooks.contains("xdp") {
-            cluster.prepare_for_xdp()?
-        } else {
-            Vec::new()
-        };
-        let [here, there] = <[Place; 2]>::try_from(places).expect("one pod for each node");
-        narrow(cluster, &[here, there])?;
-        let lb = Lb::started(cluster.here(), &manifests, hooks)?;
-        for client in [cluster.outside(), &client] {
+    through(hooks, Cluster::routed_veth, true, |_, clients| {
+        for client in clients {
             for family in Family::ALL {
                 for to in [0, 1]
                     .map(|number| Apps::frontends(number, family))
@@ -183,7 +177,7 @@ fn datagrams_learn_of_narrow_paths(hooks: &str) {
                 }
             }
         }
-        lb.uninstall()
+        Ok(())
     });
 }
 
