@@ -178,8 +178,8 @@ fn await_service(client: &Place) -> Result<()> {
 /// What differs from course to course.
 #[derive(Clone, Copy, Debug)]
 pub struct Course {
-    /// Somebody else on the node has chains of type nat.
-    pub other_nat: bool,
+    /// Chains of type nat stay when kube-proxy goes: those of somebody else, or of iptables itself.
+    pub keeps_nat: bool,
     /// `lb` stands by from its start on, rather than to serve what begins beside kube-proxy.
     pub standby: bool,
 }
@@ -196,7 +196,7 @@ pub fn there_and_back(
     proxy: &mut dyn KubeProxy,
     course: Course,
 ) -> Result<()> {
-    let Course { other_nat, standby } = course;
+    let Course { keeps_nat, standby } = course;
     let here = cluster.here();
     proxy.start()?;
     let pod = here.pod_at(5, "client")?;
@@ -225,7 +225,7 @@ pub fn there_and_back(
     })?;
     clients.are_well("without kube-proxy")?;
     ensure!(
-        clients.own.is_over() != other_nat,
+        clients.own.is_over() != keeps_nat,
         "the node's own connection needs a NAT chain, and no more"
     );
 
@@ -237,6 +237,6 @@ pub fn there_and_back(
     sleep(STEP);
     let own = clients.own.is_over();
     clients.finish().context("after uninstall")?;
-    ensure!(own != other_nat);
+    ensure!(own != keeps_nat);
     proxy.remove()
 }

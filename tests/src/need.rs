@@ -1,5 +1,9 @@
 //! What must the machine have for a test? Root always; a kernel feature now and then.
 
+use std::process::Command;
+
+use crate::netns::Netns;
+
 /// Fails where the test does not run as root: passing silently would hide that nothing ran.
 ///
 /// # Panics
@@ -23,6 +27,18 @@ pub fn feature(name: &str, missing: Option<&str>) -> bool {
     assert!(!in_ci, "{name}: {why}; in CI nothing may be skipped");
     println!("SKIP {name}: {why}");
     false
+}
+
+/// Whether the kernel has the tables of the old iptables, as far as this network namespace can tell.
+///
+/// # Panics
+/// If not and `CI=true`.
+#[must_use]
+pub fn old_iptables(netns: &Netns) -> bool {
+    let mut list = Command::new("iptables-legacy");
+    let answer = netns.output(list.args(["-t", "nat", "-S"]));
+    let missing = answer.err().map(|error| format!("{error:#}"));
+    feature("the old iptables", missing.as_deref())
 }
 
 /// Whether the test may go on: what the kernel here lacks, those of `cargo xtask vm` have, and there

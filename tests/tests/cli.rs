@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use lb_tests::app::App;
 use lb_tests::command;
 use lb_tests::lb::Lb;
-use lb_tests::leftovers;
 use lb_tests::manifests::{Health, Manifests, Service};
 use lb_tests::packet::{ACK, Packet};
 use lb_tests::peer::{Dial, Transport};
 use lb_tests::topology::{Cluster, Family, Pair, on};
+use lb_tests::{leftovers, need};
 use serde_json::Value;
 
 /// A change is seen at the next look, after half a second.
@@ -192,7 +192,8 @@ fn explain_tells_the_maps_from_the_manifests_and_knows_flows() {
     });
 }
 
-/// What kube-proxy leaves in its nftables mode, and in its iptables mode over nftables.
+/// What kube-proxy leaves in its nftables mode, and in its iptables mode over nftables. The old iptables have
+/// tables of their own.
 const KUBE_PROXY: &str = "
 table ip kube-proxy {
     chain services { }
@@ -215,6 +216,12 @@ fn doctor_names_what_a_kube_proxy_left_behind() {
         ensure!(before.contains("rp_filter"), "{before}");
         let nft = || command::feed(Command::new("nft").args(["-f", "-"]), KUBE_PROXY);
         lb.node().netns().run(nft)?;
+        let has_old = need::old_iptables(lb.node().netns());
+        if has_old {
+            let mut old = Command::new("iptables-legacy");
+            old.args(["-t", "mangle", "-N", "KUBE-SERVICES"]);
+            lb.node().netns().output(&mut old)?;
+        }
         let (_, after) = answer(&lb, &["doctor"])?;
         for found in [
             "nftables table kube-proxy with 2 chains",
@@ -222,6 +229,8 @@ fn doctor_names_what_a_kube_proxy_left_behind() {
         ] {
             ensure!(after.contains(found), "no {found:?} in\n{after}");
         }
+        let old = "iptables chain KUBE-SERVICES in table mangle";
+        ensure!(after.contains(old) == has_old, "{after}");
         Ok(())
     });
 }

@@ -50,6 +50,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         purpose: "the rules that packets must survive",
     },
     Tool {
+        program: "iptables-legacy",
+        package: "iptables",
+        purpose: "kube-proxy's rules in its other modes",
+    },
+    Tool {
         program: "conntrack",
         package: "conntrack",
         purpose: "what conntrack saw",

@@ -9,4 +9,4 @@ mod syscall;
 
 pub use link::{Attachment, Link, LinkInfo, Place, Target};
 pub use map::{Cursor, Held, Map, MapInfo, PerCpu, first_element, first_element_by_id};
-pub use syscall::netns_cookie;
+pub use syscall::{netns_cookie, socket_option};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use super::xtables;
 use crate::netlink::Facts;
 use crate::netlink::chains::{Chain, chains};
 
@@ -20,17 +21,18 @@ const IPVS: &str = "/proc/net/ip_vs";
 pub enum Leftover {
     /// A table of nftables with so many chains.
     Nftables(usize),
-    /// Chains of iptables, in the table of this name.
+    /// Chains of iptables, new or old, in the table of this name.
     Iptables(String),
     /// Virtual services of IPVS, and whether the link of kube-proxy is there.
     Ipvs(usize, bool),
 }
 
-/// Looks for them, in the network namespace of this thread. Rules of the old iptables, which are not in
-/// nftables, are not seen.
+/// Looks for them, in the network namespace of this thread.
 #[must_use]
 pub fn leftovers(links: &Facts) -> Vec<Leftover> {
-    let mut found = in_nftables(&chains().unwrap_or_default());
+    let mut chains = chains().unwrap_or_default();
+    chains.extend(xtables::chains().unwrap_or_default());
+    let mut found = among(&chains);
     let has_link = links.links.values().any(|link| link.name == LINK);
     let services = fs::read_to_string(IPVS).map_or(0, |table| virtual_services(&table));
     if services > 0 || has_link {
@@ -49,7 +51,7 @@ pub fn translates(leftovers: &[Leftover]) -> bool {
     })
 }
 
-fn in_nftables(chains: &[Chain]) -> Vec<Leftover> {
+fn among(chains: &[Chain]) -> Vec<Leftover> {
     let own = chains.iter().filter(|chain| chain.table == TABLE).count();
     let mut found = Vec::new();
     if own > 0 {
@@ -84,7 +86,7 @@ mod tests {
             name: name.to_owned(),
         };
         let others = [("filter", "FORWARD"), ("nat", "KUBE-MARK-MASQ")].map(chain);
-        assert_eq!(in_nftables(&others), []);
+        assert_eq!(among(&others), []);
         let ours = [
             ("kube-proxy", "services"),
             ("kube-proxy", "nat-prerouting"),
@@ -94,7 +96,7 @@ mod tests {
         ]
         .map(chain);
         assert_eq!(
-            in_nftables(&ours),
+            among(&ours),
             [
                 Leftover::Nftables(2),
                 Leftover::Iptables("filter".to_owned()),

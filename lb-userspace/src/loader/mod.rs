@@ -22,6 +22,7 @@ mod programs;
 mod reuse;
 pub mod roles;
 mod uninstall;
+mod xtables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use self::many::{ADDRESS, measured, others};
-use crate::kubernetes::{ControlPlane, KubeProxy, programs};
+use crate::kubernetes::{ControlPlane, KubeProxy, Mode, programs};
 use crate::lb::Lb;
 use crate::manifests::Manifests;
 use crate::need;
@@ -158,7 +158,9 @@ fn start(subject: Subject, cluster: &Cluster, control: &Arc<ControlPlane>) -> Re
             let manifests = Manifests::in_cluster(control)?;
             Running::Lb(Lb::started(here, &manifests, "tc")?.into())
         }
-        Subject::KubeProxy(flags) => Running::KubeProxy(control.kube_proxy(here, flags)?),
+        Subject::KubeProxy(flags) => {
+            Running::KubeProxy(control.kube_proxy(here, Mode::Nftables, flags)?)
+        }
     })
 }
 

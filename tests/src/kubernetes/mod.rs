@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 pub use api::Api;
-pub use proxy::KubeProxy;
+pub use proxy::{KubeProxy, Mode};
 
 use self::process::Process;
 use crate::leftovers::{self, Guard};

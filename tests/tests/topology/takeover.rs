@@ -64,7 +64,7 @@ fn in_course(cluster: &Cluster, course: Course) -> Result<()> {
         backends: backends(cluster, &app)?,
         written: None,
     };
-    if course.other_nat {
+    if course.keeps_nat {
         place
             .netns()
             .run(|| command::feed(Command::new("nft").args(["-f", "-"]), OTHER_NAT))?;
@@ -76,7 +76,7 @@ fn in_course(cluster: &Cluster, course: Course) -> Result<()> {
 #[test]
 fn connections_outlive_kube_proxy_and_lb_where_nothing_else_translates() {
     let course = Course {
-        other_nat: false,
+        keeps_nat: false,
         standby: true,
     };
     alone(Cluster::routed_veth, |cluster| in_course(cluster, course));
@@ -84,9 +84,9 @@ fn connections_outlive_kube_proxy_and_lb_where_nothing_else_translates() {
 
 /// Here `lb` begins to serve what begins as it starts: what kube-proxy translated before goes on.
 #[test]
-fn connections_outlive_kube_proxy_and_lb_beside_other_nat() {
+fn connections_outlive_kube_proxy_and_lb_beside_keeps_nat() {
     let course = Course {
-        other_nat: true,
+        keeps_nat: true,
         standby: false,
     };
     alone(Cluster::routed_veth, |cluster| in_course(cluster, course));

@@ -81,20 +81,35 @@ fn address_mut<T>(of: &mut [T]) -> u64 {
 /// # Errors
 /// What the kernel said: `ENOPROTOOPT` before that.
 pub fn netns_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut cookie = 0_u64;
-    let mut size = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `size` bytes to the cookie, and to `size` how many.
+    let mut cookie = [0; size_of::<u64>()];
+    socket_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, &mut cookie)?;
+    Ok(u64::from_ne_bytes(cookie))
+}
+
+/// Asks for an option of a socket, some of which read what to tell from the same bytes; how many of them the
+/// kernel wrote.
+///
+/// # Errors
+/// What the kernel said.
+pub fn socket_option(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let mut size = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads and writes at most `size` bytes of the value, and to `size` how many.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            std::ptr::from_mut(&mut cookie).cast(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
             &raw mut size,
         )
     };
     if result == 0 {
-        Ok(cookie)
+        Ok(size as usize)
     } else {
         Err(io::Error::last_os_error())
     }
