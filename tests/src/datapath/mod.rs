@@ -6,6 +6,7 @@
 
 mod bench;
 mod code;
+mod counted;
 mod fixture;
 mod kernel;
 pub(crate) mod maps;
@@ -13,6 +14,7 @@ mod row;
 pub mod verifier;
 
 pub use bench::Bench;
+pub use counted::{Counted, Counts, Outcome};
 pub use fixture::{Endpoint, Fixture, SNAT_PORT, Service};
 pub use kernel::{Code, Kernel, PROGRAMS, Run, object, object_file};
 pub use maps::Drops;

@@ -90,7 +90,7 @@ pub fn costs() -> Result<BTreeMap<String, Result<Cost>>> {
 }
 
 /// Makes each program whole, and point to these maps.
-fn link(object: &mut Object, maps: &BTreeMap<&str, RawFd>) -> Result<()> {
+pub(super) fn link(object: &mut Object, maps: &BTreeMap<&str, RawFd>) -> Result<()> {
     let sections = sections(object);
     let definitions = object.maps.clone();
     let maps = definitions.iter().filter_map(|(name, definition)| {

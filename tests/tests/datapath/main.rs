@@ -3,6 +3,7 @@
 mod apart;
 mod atomic;
 mod cases;
+mod counts;
 mod echo;
 mod flood;
 mod flows;
