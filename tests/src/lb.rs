@@ -1,8 +1,10 @@
 //! How does a test run `lb`? On a node, with a pin directory, a cgroup and a state directory of its
 //! own, so that any number of them run side by side.
 
+mod pinned;
+
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use self::pinned::{await_gone, map_bytes, pinned_ids};
 use crate::command;
 use crate::leftovers::{self, Guard};
 use crate::manifests::Manifests;
@@ -19,8 +22,6 @@ use crate::wait;
 
 /// A start takes far less; a slow machine is given time, and one with an emulated processor more.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// The kernel frees what nobody uses any more after a while.
-const GOING: Duration = Duration::from_secs(5);
 
 /// `lb` on a node.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub struct Lb {
     wrapper: Vec<String>,
     pins: Guard,
     state: Guard,
-    _cgroup: Guard,
+    cgroup: Guard,
     running: Option<Running>,
     traces: Traces,
 }
@@ -74,7 +75,7 @@ impl Lb {
             wrapper: Vec::new(),
             pins,
             state,
-            _cgroup: cgroup,
+            cgroup,
             running: None,
             traces,
         })
@@ -94,6 +95,29 @@ impl Lb {
     #[must_use]
     pub const fn node(&self) -> &Place {
         &self.place
+    }
+
+    /// The cgroup that the socket hook serves.
+    #[must_use]
+    pub fn cgroup(&self) -> &Path {
+        self.cgroup.path()
+    }
+
+    /// The daemon's process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self) -> Result<u32> {
+        let running = self.running.as_ref().context("`lb run` does not run")?;
+        Ok(running.child.id())
+    }
+
+    /// Bytes that its maps take in the kernel, as that counts them.
+    ///
+    /// # Errors
+    /// bpftool fails.
+    pub fn map_bytes(&self) -> Result<u64> {
+        map_bytes(&pinned_ids(&self.pin_dir())?)
     }
 
     /// Adds a setting, by the name of its environment variable; it counts from the next start on.
@@ -328,57 +352,4 @@ impl Traces {
             attached: run("bpftool", &["net", "show"])?,
         })
     }
-}
-
-/// A kind of BPF object, and the ids of those that are pinned.
-type Ids = Vec<(&'static str, u64)>;
-
-fn pinned_ids(pins: &std::path::Path) -> Result<Ids> {
-    let mut ids = Ids::new();
-    for kind in ["prog", "map", "link"] {
-        let all = list(kind)?;
-        let ours = all.into_iter().filter(|object| {
-            let pinned = object["pinned"].as_array();
-            pinned.is_some_and(|paths| {
-                let mut paths = paths.iter().filter_map(serde_json::Value::as_str);
-                paths.any(|path| std::path::Path::new(path).starts_with(pins))
-            })
-        });
-        ids.extend(ours.filter_map(|object| Some((kind, object["id"].as_u64()?))));
-    }
-    Ok(ids)
-}
-
-/// bpftool fails where an object goes while it lists them, as those of other tests do.
-fn list(kind: &str) -> Result<Vec<serde_json::Value>> {
-    const TRIES: u32 = 5;
-    let show = || command::run(Command::new("bpftool").args(["--json", "--bpffs", kind, "show"]));
-    let mut text = show();
-    for _ in 1..TRIES {
-        if text.is_err() {
-            text = show();
-        }
-    }
-    Ok(serde_json::from_str(&text?)?)
-}
-
-/// The kernel frees objects a moment after their last user is gone.
-fn await_gone(ids: &Ids) -> Result<()> {
-    let mut left = Ids::new();
-    let gone = wait::until("its programs, maps and links are gone", GOING, || {
-        left.clear();
-        for kind in ["prog", "map", "link"] {
-            let there = list(kind)?;
-            let there: Vec<_> = there
-                .iter()
-                .filter_map(|object| object["id"].as_u64())
-                .collect();
-            left.extend(
-                ids.iter()
-                    .filter(|(of, id)| *of == kind && there.contains(id)),
-            );
-        }
-        Ok(left.is_empty())
-    });
-    gone.with_context(|| format!("still in the kernel: {left:?}"))
 }

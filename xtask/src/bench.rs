@@ -14,12 +14,12 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
+/// What is measured with a real API server.
+const WITH_KUBERNETES: &[&str] = &["latency", "connections"];
+
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
-    if arguments
-        .arguments
-        .first()
-        .is_some_and(|what| what == "latency")
-    {
+    let what = arguments.arguments.first();
+    if what.is_some_and(|what| WITH_KUBERNETES.iter().any(|with| what == with)) {
         kubernetes::ensure(root)?;
     }
     build_ebpf::floors(root)?;

@@ -5,7 +5,7 @@
 //! API server is asked; it stops where the first datagram is sent that the new endpoint answers. A
 //! client sends one about every millisecond, each from a port of its own.
 
-mod many;
+pub(super) mod many;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -5,6 +5,7 @@
 
 mod case;
 mod connect;
+pub mod connections;
 mod flows;
 pub mod latency;
 mod load;
@@ -360,6 +361,12 @@ fn machine() -> Result<String> {
         first_line("/proc/sys/net/core/bpf_jit_enable")?,
         first_line("/proc/loadavg")?
     ))
+}
+
+/// What is counted here is far below 2^52.
+#[expect(clippy::cast_precision_loss, reason = "as above")]
+const fn float(count: u64) -> f64 {
+    count as f64
 }
 
 fn first_line(file: &str) -> Result<String> {

@@ -49,6 +49,27 @@ enum What {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// Whole connections through each hook, beside kube-proxy in two modes and beside no load balancer
+    Connections {
+        /// How many Services there are, one run for each
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 10_000], value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        services: Vec<u32>,
+        /// How often each subject gets its turn
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// Milliseconds for each figure of a turn
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=10_000))]
+        milliseconds: u64,
+        /// Seconds after which no further round begins
+        #[arg(long, default_value_t = 600)]
+        at_most: u64,
+        /// Write the figures to this file, too
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// What a client of `connections` does, in a process of its own
+    #[command(hide = true)]
+    Client(bench::connections::client::Task),
 }
 
 fn main() -> Result<()> {
@@ -65,6 +86,20 @@ fn main() -> Result<()> {
             at_most: Duration::from_secs(at_most),
             json,
         }),
+        What::Connections {
+            services,
+            rounds,
+            milliseconds,
+            at_most,
+            json,
+        } => bench::connections::connections(&bench::connections::Options {
+            services,
+            rounds,
+            length: Duration::from_millis(milliseconds),
+            at_most: Duration::from_secs(at_most),
+            json,
+        }),
+        What::Client(task) => bench::connections::client::run(&task),
         What::Plan { rounds, json } => bench::plan::plan(&bench::plan::Options { rounds, json }),
     }
 }

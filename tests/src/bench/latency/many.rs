@@ -17,7 +17,7 @@ fn count(from: Ipv4Addr, n: u32) -> IpAddr {
 }
 
 /// Those that do not change, each with its slice.
-pub(super) fn others(services: u32) -> Vec<Value> {
+pub(in crate::bench) fn others(services: u32) -> Vec<Value> {
     let of_one = |n: u32| {
         let name = format!("many-{n}");
         let addresses = (0..ENDPOINTS).map(|i| count(PODS, n * ENDPOINTS + i));
