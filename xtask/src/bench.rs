@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 }
 
 /// What is measured with a real API server.
-const WITH_KUBERNETES: &[&str] = &["latency", "connections"];
+const WITH_KUBERNETES: &[&str] = &["latency", "connections", "control-plane"];
 
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     let what = arguments.arguments.first();

@@ -91,6 +91,37 @@ fn a_new_endpoint_is_written_for_its_service_alone() {
     }
 }
 
+/// How many elements are written when one of two endpoints is replaced, and how many are deleted once
+/// nobody can be reading what it replaced, among so many other Services.
+fn writes_among(others: u32) -> [usize; 2] {
+    let of_one = |n: u32| {
+        let (name, address) = (
+            format!("other-{n}"),
+            format!("10.43.{}.{}", n / 250, n % 250 + 1),
+        );
+        let backend = [ready("10.42.1.20"), ready("10.42.1.21")];
+        [
+            set_service(&name, service(&[&address], &[tcp("", 80)])),
+            set_slice(&format!("{name}-1"), slice(&name, ("", 8080), &backend)),
+        ]
+    };
+    let mut changes = cluster();
+    changes.extend((0..others).flat_map(of_one));
+    let mut planner = plan(changes);
+    let one_other = [ready("10.42.0.10"), ready("10.42.1.10")];
+    let written = planner.apply(vec![endpoints(&one_other)], 1).len();
+    let deleted = planner.due(&NOBODY_HELD, 1 + REUSE_AFTER_MILLIS).len();
+    [written, deleted]
+}
+
+#[test]
+fn a_change_of_one_endpoint_writes_the_same_among_many_services_as_alone() {
+    // The backend, two slots, the information of two frontends, and the words that make both known; then
+    // all but the words again.
+    assert_eq!(writes_among(0), [1 + 2 + 2 + 2, 1 + 2 + 2]);
+    assert_eq!(writes_among(1_000), writes_among(0));
+}
+
 #[test]
 fn frontends_of_one_service_port_share_their_slots() {
     let planner = plan(cluster());

@@ -6,6 +6,7 @@
 mod case;
 mod connect;
 pub mod connections;
+pub mod control_plane;
 mod flows;
 pub mod latency;
 mod load;

@@ -29,6 +29,15 @@ impl Series {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a - b).collect())
     }
 
+    /// What so many of a hundred are at most.
+    pub(super) fn at(&self, percent: usize) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().saturating_sub(1);
+        let at = (percent * last).div_ceil(100);
+        sorted.get(at.min(last)).copied().unwrap_or(f64::NAN)
+    }
+
     /// Its middle and its ends.
     pub(super) fn spread(&self) -> Spread {
         let mut sorted = self.0.clone();

@@ -67,6 +67,27 @@ enum What {
         #[arg(long)]
         json: Option<PathBuf>,
     },
+    /// How soon `lb` knows a big cluster, how soon it follows a change, and what it needs for that
+    ControlPlane {
+        /// How many Services there are (10 endpoints each), one run for each
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 10_000], value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        services: Vec<u32>,
+        /// How often everything is read anew
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+        rounds: u32,
+        /// How many changes are timed, one after the other
+        #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+        changes: u32,
+        /// How many changes come at once
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
+        burst: u32,
+        /// Seconds after which a run has timed changes enough
+        #[arg(long, default_value_t = 60)]
+        at_most: u64,
+        /// Write the figures to this file, too
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// What a client of `connections` does, in a process of its own
     #[command(hide = true)]
     Client(bench::connections::client::Task),
@@ -96,6 +117,21 @@ fn main() -> Result<()> {
             services,
             rounds,
             length: Duration::from_millis(milliseconds),
+            at_most: Duration::from_secs(at_most),
+            json,
+        }),
+        What::ControlPlane {
+            services,
+            rounds,
+            changes,
+            burst,
+            at_most,
+            json,
+        } => bench::control_plane::control_plane(&bench::control_plane::Options {
+            services,
+            rounds,
+            changes,
+            burst,
             at_most: Duration::from_secs(at_most),
             json,
         }),
