@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result, bail};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{Program, ProgramFd, ProgramInfo, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use lb_common::{Ip4, Ip6};
 use lb_userspace::loader::features::Features;
+use lb_userspace::tables::{Capacities, PerFamily as _};
 
 use crate::datapath::object_file;
 
@@ -32,8 +34,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Loads both. The node of the socket programs is the namespace with this cookie.
-    pub(super) fn load(node_cookie: u64) -> Result<Self> {
+    /// Loads both, with so much room for frontends. The node of the socket programs is the namespace
+    /// with this cookie.
+    pub(super) fn load(node_cookie: u64, room: &Capacities) -> Result<Self> {
         let object = object_file();
         let checksum_ipv6 = Features::probe().checksum_ipv6;
         let mut ours = EbpfLoader::new();
@@ -41,6 +44,11 @@ impl Objects {
             .override_global("NODE_COOKIE", &node_cookie, true);
         let mut floors = EbpfLoader::new();
         floors.override_global("CHECKSUM_IPV6", &checksum_ipv6, true);
+        for (maps, room) in [(Ip4::MAPS, room.v4), (Ip6::MAPS, room.v6)] {
+            ours.map_max_entries(maps.frontends, room.frontends)
+                .map_max_entries(maps.info, room.info);
+            floors.map_max_entries(maps.frontends, room.frontends);
+        }
         Ok(Self {
             ours: load(&mut ours, &object)?,
             floors: load(&mut floors, &object.with_file_name("floors.o"))?,

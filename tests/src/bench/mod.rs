@@ -4,6 +4,7 @@
 //! is timed), `rounds` (how batches become figures), `report` (how they are shown).
 
 mod case;
+mod chart;
 mod connect;
 pub mod connections;
 pub mod control_plane;
@@ -46,8 +47,12 @@ use subject::{Outcome, Runs, Subject};
 pub struct Options {
     /// How often each program gets its turn.
     pub rounds: u32,
+    /// How many Services the maps hold; each has two entries in the map of frontends.
+    pub services: u16,
     /// Where the rows go, too.
     pub json: Option<PathBuf>,
+    /// The directory that pictures of them go to.
+    pub svg: Option<PathBuf>,
 }
 
 /// Times the programs for packets, prints the tables and writes the rows.
@@ -67,9 +72,9 @@ pub fn datapath(options: &Options) -> Result<()> {
 fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Result<()> {
     stage::stay_on_one_cpu()?;
     let here = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut objects = Objects::load(netns_cookie(here.as_fd())?)?;
+    let mut objects = Objects::load(netns_cookie(here.as_fd())?, &world::room(options.services))?;
     let _attached = objects.make_wrapper_known()?;
-    let tables = world::tables()?;
+    let tables = world::tables(options.services)?;
     maps::write(&mut objects.ours, &tables)?;
     maps::put(
         &mut objects.ours,
@@ -88,6 +93,9 @@ fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Resul
     rows.extend(connect::measure(&mut objects, callers, options.rounds)?);
     println!("{}", report::table(&floors, &rows));
     println!("load at the end: {}", first_line("/proc/loadavg")?);
+    if let Some(directory) = &options.svg {
+        chart::write(directory, &rows)?;
+    }
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&report::json(&rows))?;
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;

@@ -47,7 +47,8 @@ pub(super) struct FloorRow {
 }
 
 impl Row {
-    fn ratio(&self) -> f64 {
+    /// How often its floor's cost it costs.
+    pub(super) fn ratio(&self) -> f64 {
         self.cost.median / self.floor_cost.median
     }
 

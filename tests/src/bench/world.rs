@@ -20,8 +20,8 @@ use crate::netns::Netns;
 use crate::topology::addresses::PODS;
 use crate::topology::{Family, addresses};
 
-/// Services; each has two entries in the map of frontends: its port, and the address itself.
-const SERVICES: u16 = 10_000;
+/// Services that have endpoints; where there are more, the others only fill the maps of frontends.
+const SERVED: u16 = 10_000;
 /// Endpoints of each.
 const ENDPOINTS: u16 = 5;
 /// Flows of other clients; each has two entries.
@@ -86,8 +86,20 @@ fn endpoint(service: u16, i: u16, family: Family) -> IpAddr {
     }
 }
 
-/// The tables, and that each of the Services is in them.
-pub(super) fn tables() -> Result<Tables> {
+/// The maps' sizes: the default ones, or larger where so many Services need it.
+pub(super) fn room(services: u16) -> Capacities {
+    let mut room = Capacities::default();
+    let frontends = (u32::from(services) * 2 + 8).next_power_of_two();
+    for family in [&mut room.v4, &mut room.v6] {
+        family.frontends = family.frontends.max(frontends);
+        family.info = family.info.max(frontends + frontends / 2);
+    }
+    room
+}
+
+/// The tables with so many Services, and that each is in them: it has two entries in the map of frontends, its
+/// port and the address itself.
+pub(super) fn tables(services: u16) -> Result<Tables> {
     let base = ConfigBase {
         hash_key: 0x5eed_5eed_5eed_5eed,
         snat_ports: [1_024, 29_999],
@@ -97,12 +109,12 @@ pub(super) fn tables() -> Result<Tables> {
         takeover: false,
         standby: false,
     };
-    let mut planner = Planner::adopt(base, Capacities::default(), Tables::default(), 0);
+    let mut planner = Planner::adopt(base, room(services), Tables::default(), 0);
     let mut everything = vec![Change::Node(node())];
-    for i in 0..SERVICES {
+    for i in 0..services {
         let name = ObjectName::new("bench", format!("service-{i}"));
         everything.push(Change::Service(name.clone(), Some(service_object(i))));
-        for family in Family::ALL {
+        for family in Family::ALL.into_iter().filter(|_| i < SERVED) {
             let slice_name = ObjectName::new("bench", format!("service-{i}-{family}"));
             everything.push(Change::Slice(slice_name, Some(slice(&name, i, family))));
         }
@@ -113,7 +125,7 @@ pub(super) fn tables() -> Result<Tables> {
     let tables = planner.tables().clone();
     let count = tables.v4.frontends.len();
     ensure!(
-        count > usize::from(SERVICES) * 2,
+        count > usize::from(services) * 2,
         "only {count} frontends are planned"
     );
     Ok(tables)
@@ -134,7 +146,7 @@ fn node() -> Node {
 }
 
 fn service_object(i: u16) -> Service {
-    let node_port = (i < 2).then_some(NODE_PORT + i);
+    let node_port = (i < 2).then(|| NODE_PORT + i);
     Service {
         kind: if node_port.is_some() {
             ServiceKind::NodePort

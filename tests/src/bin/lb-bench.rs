@@ -21,9 +21,15 @@ enum What {
         /// How often each program gets its turn
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(3..))]
         rounds: u32,
+        /// How many Services the maps hold; each has two entries in the map of frontends
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(2..=50_000))]
+        services: u16,
         /// Write the rows to this file, too
         #[arg(long)]
         json: Option<PathBuf>,
+        /// Write pictures of them into this directory
+        #[arg(long)]
+        svg: Option<PathBuf>,
     },
     /// The planner on 10,000 Services: everything anew, and a change of one slice
     Plan {
@@ -95,7 +101,17 @@ enum What {
 
 fn main() -> Result<()> {
     match Arguments::parse().what {
-        What::Datapath { rounds, json } => bench::datapath(&bench::Options { rounds, json }),
+        What::Datapath {
+            rounds,
+            services,
+            json,
+            svg,
+        } => bench::datapath(&bench::Options {
+            rounds,
+            services,
+            json,
+            svg,
+        }),
         What::Latency {
             services,
             changes,
