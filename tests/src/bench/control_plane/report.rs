@@ -159,12 +159,6 @@ impl Run {
         let [start, end] = self
             .memory
             .map(|memory| [memory.now, memory.most].map(megabytes));
-        let calls = self.calls.0.iter().filter(|(_, count)| **count >= 0.1);
-        let mut calls: Vec<_> = calls.collect();
-        calls.sort_by(|one, other| other.1.total_cmp(one.1));
-        let calls = calls
-            .iter()
-            .map(|(name, count)| format!("{name} {count:.1}"));
         let Burst {
             changes,
             said,
@@ -175,10 +169,9 @@ impl Run {
         } = self.burst;
         vec![
             format!(
-                "for a change {:.1} map elements are written, and the kernel is called {:.0} times ({})",
+                "for a change {:.1} map elements are written, and {}",
                 self.writes,
-                self.calls.total(),
-                calls.collect::<Vec<_>>().join(", ")
+                self.calls.told()
             ),
             format!(
                 "{changes} changes at once: said within {said:.2} s, written {behind:.3} s after the last, in {times} \
