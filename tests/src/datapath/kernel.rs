@@ -314,6 +314,14 @@ impl Kernel {
         maps::flows(self.bpf_mut())
     }
 
+    /// Changes every flow entry, as the daemon may.
+    ///
+    /// # Errors
+    /// The map refuses.
+    pub fn change_flows<A: Family>(&mut self, change: impl Fn(&mut Flow<A>)) -> Result<()> {
+        maps::change_flows(self.bpf_mut(), change)
+    }
+
     /// The drop counters that are not zero.
     ///
     /// # Errors

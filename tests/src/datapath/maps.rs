@@ -216,6 +216,15 @@ pub(super) fn flows<A: Family>(bpf: &mut Ebpf) -> Result<Vec<(FlowKey<A>, Flow<A
     Ok(entries.collect::<Result<_, MapError>>()?)
 }
 
+/// Changes every flow entry.
+pub(super) fn change_flows<A: Family>(bpf: &mut Ebpf, change: impl Fn(&mut Flow<A>)) -> Result<()> {
+    let changed = flows::<A>(bpf)?.into_iter().map(|(key, mut flow)| {
+        change(&mut flow);
+        (key, flow)
+    });
+    put(bpf, &format!("flows{}", digit::<A>()), changed)
+}
+
 fn digit<A: Family>() -> char {
     if A::WORDS == 1 { '4' } else { '6' }
 }
