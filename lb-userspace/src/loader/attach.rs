@@ -59,12 +59,13 @@ impl Datapath {
         for (&index, &role) in &roles {
             let link = &facts.links[&index];
             let before = self.attached.get(&index);
-            let is_known = before.is_some_and(|(known, at)| *known == role && at == link);
+            let now = (role, link.clone(), has_vlans(facts, index));
+            let is_known = before == Some(&now);
             if !is_known || stale.contains(&index) || self.problems.contains_key(&index) {
-                let results = self.attach_link(index, link, role);
+                let results = self.attach_link(index, &now);
                 self.note(index, &link.name, results);
-                let before = self.attached.insert(index, (role, link.clone()));
-                if before.is_none_or(|(before, _)| before != role) {
+                let before = self.attached.insert(index, now);
+                if before.is_none_or(|(before, ..)| before != role) {
                     tracing::info!(link = link.name, index, ?role, "programs attached");
                 }
             }
@@ -86,9 +87,9 @@ impl Datapath {
     fn attach_link(
         &mut self,
         index: u32,
-        link: &Link,
-        role: Role,
+        (role, link, has_vlans): &Attached,
     ) -> Vec<Result<Remark, LoadError>> {
+        let role = *role;
         let device = Device {
             index,
             name: &link.name,
@@ -102,10 +103,13 @@ impl Datapath {
         } else {
             results.push(self.hooks.clear_tc(device).map(|()| None));
         }
-        if role == Role::Uplink && link.ethernet && self.options.hooks.contains(&Hook::Xdp) {
+        let takes_xdp =
+            role == Role::Uplink && link.ethernet && self.options.hooks.contains(&Hook::Xdp);
+        if takes_xdp && !has_vlans {
             results.push(self.attach_xdp(device, link.mtu));
         } else {
-            results.push(self.hooks.clear_xdp(device).map(|()| None));
+            let why = takes_xdp.then(|| VLANS_SHARE_XDP.to_owned());
+            results.push(self.hooks.clear_xdp(device).map(|()| why));
         }
         results
     }
@@ -210,6 +214,22 @@ impl Datapath {
     }
 }
 
+/// What is known of a link that programs were attached to: what it is to us, what it is like, and whether
+/// VLANs of it are links of their own.
+pub(super) type Attached = (Role, Link, bool);
+
+/// Whether some links are VLANs of this one.
+fn has_vlans(facts: &Facts, index: u32) -> bool {
+    let mut links = facts.links.values();
+    links.any(|link| link.vlan_of == Some(index))
+}
+
+/// Why a link with VLANs takes no XDP. Most drivers take the tag from a frame before XDP sees it, and what
+/// is answered or sent on from there would go without.
+const VLANS_SHARE_XDP: &str = "VLANs of it are links of this node, whose packets XDP cannot tell from its own where the \
+                               driver takes their tags, so tc alone serves it: leave xdp out of --hooks, or give XDP a \
+                               link without VLANs";
+
 /// What an XDP program and its driver have room for in one page of 4,096 bytes: without headroom
 /// (256), the kernel's own notes (320) and the Ethernet header.
 const XDP_MTU: u32 = 4_096 - 256 - 320 - 14;
@@ -269,6 +289,20 @@ fn problem(kind: &str, name: &str, why: String) -> Problem {
 mod tests {
     use super::*;
     use crate::netlink::facts::Address;
+
+    #[test]
+    fn a_link_has_the_vlans_that_are_made_of_it() {
+        let vlan = Link {
+            vlan_of: Some(2),
+            ..Link::default()
+        };
+        let links = [(2, Link::default()), (3, vlan)];
+        let facts = Facts {
+            links: links.into(),
+            ..Facts::default()
+        };
+        assert!(has_vlans(&facts, 2) && !has_vlans(&facts, 3));
+    }
 
     #[test]
     fn a_link_is_described_with_the_address_that_it_sends_from() {

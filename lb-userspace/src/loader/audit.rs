@@ -77,7 +77,7 @@ impl Datapath {
     /// Programs at tcx hooks: ours must be outermost.
     fn audit_order(&mut self) -> Vec<Drift> {
         let mut found = Vec::new();
-        for (&index, (_, link)) in &self.attached {
+        for (&index, (_, link, _)) in &self.attached {
             for direction in Direction::ALL {
                 if self.hooks.is_out_of_place(index, direction) {
                     let name = format!("{} {}", link.name, direction.name());
@@ -95,7 +95,7 @@ impl Datapath {
         if !self.options.hooks.contains(&Hook::Tc) {
             return found;
         }
-        for (&index, (role, link)) in &self.attached {
+        for (&index, (role, link, _)) in &self.attached {
             for direction in Direction::ALL {
                 // A link that was lost just now is told already.
                 if self.hooks.has_tcx(index, direction) || self.stale.contains(&index) {

@@ -43,11 +43,10 @@ use self::filters::Filters;
 use self::hooks::{Cgroup, Hooks};
 use self::links::Links;
 use self::programs::{Globals, Programs};
-use self::roles::{Patterns, Role};
+use self::roles::Patterns;
 use crate::bpf::Held;
 use crate::dataplane::kernel::KernelTables;
 use crate::model::Problem;
-use crate::netlink::facts::Link;
 use crate::settings::{Settings, SocketScope, XdpMode};
 
 /// What is to be loaded and where it is to be attached.
@@ -119,7 +118,7 @@ pub struct Datapath {
     held: Vec<(&'static str, Held)>,
     clock: Clock,
     /// The links that programs are attached to, as they were then.
-    attached: BTreeMap<u32, (Role, Link)>,
+    attached: BTreeMap<u32, attach::Attached>,
     /// Map `links` as it was written.
     written: BTreeMap<u32, layout::Link>,
     /// Links whose filters somebody has changed since the last time.

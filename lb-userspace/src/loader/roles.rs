@@ -110,11 +110,15 @@ fn leads_elsewhere(
         || (link.up && has_address() && (CARRIERS.contains(&kind) || TUNNELS.contains(&kind)))
 }
 
-/// The host's side of a veth pair, or a guest's port of a bridge.
+/// The host's side of a veth pair, or a guest's port of a bridge. A bond's members are neither: what
+/// they carry is the bond's.
 fn leads_to_pod(facts: &Facts, link: &Link) -> bool {
+    let master = || facts.links.get(&link.master?);
     let is_port = || link.master.is_some_and(|master| is_bridge(facts, master));
+    let is_member =
+        || master().is_some_and(|master| matches!(master.kind.as_str(), "bond" | "team"));
     match link.kind.as_str() {
-        "veth" => link.peer_elsewhere || is_port(),
+        "veth" => is_port() || (link.peer_elsewhere && !is_member()),
         kind => GUESTS.contains(&kind) && is_port(),
     }
 }
@@ -217,6 +221,7 @@ mod tests {
         row("pair-here", "veth", &[Address], None),
         row("tap0", "tun", &[PortOf(BRIDGE)], Some(Role::Pod)),
         row("tailscale0", "tun", &[Address], Some(Role::Uplink)),
+        row("bonded-veth", "veth", &[PeerElsewhere, PortOf(BOND)], None),
         row("netkit0", "netkit", &[PeerElsewhere], None),
         row("ifb0", "ifb", &[], None),
     ];

@@ -44,6 +44,8 @@ pub struct Link {
     pub peer_elsewhere: bool,
     /// Index of the bridge, bond or VRF that it is a port of.
     pub master: Option<u32>,
+    /// Index of the link that it is a VLAN of, if that is what it is.
+    pub vlan_of: Option<u32>,
     /// Id of the program at its XDP hook.
     pub xdp: Option<u32>,
     /// Largest IP packet, in bytes.
@@ -194,11 +196,13 @@ fn link_of(message: &LinkMessage) -> Link {
         ethernet: header.link_layer_type == LinkLayerType::Ether,
         ..Link::default()
     };
+    let mut below = None;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
+            LinkAttribute::Link(index) => below = Some(*index),
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
             LinkAttribute::Xdp(xdp) => link.xdp = xdp.iter().find_map(program_of),
             LinkAttribute::LinkInfo(infos) => {
@@ -207,6 +211,7 @@ fn link_of(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
+    link.vlan_of = below.filter(|_| link.kind == "vlan");
     link
 }
 
