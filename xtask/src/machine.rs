@@ -65,6 +65,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         purpose: "offloads off on test links",
     },
     Tool {
+        program: "iperf3",
+        package: "iperf3",
+        purpose: "what others measure by",
+    },
+    Tool {
         program: "dig",
         package: "bind9-dnsutils",
         purpose: "what a DNS client sees",

@@ -5,6 +5,7 @@
 mod bulk;
 mod dial;
 mod echo;
+mod iperf;
 mod load;
 mod ping;
 mod server;
@@ -14,6 +15,7 @@ mod trace;
 pub use bulk::transfer;
 pub use dial::{Answer, Dial, Failure, Transport};
 pub use echo::echo_datagram;
+pub use iperf::{IPERF, IperfServer, Toward, iperf};
 pub use load::{Load, LoadReport};
 pub use ping::ping;
 pub use server::{Server, has_sctp};

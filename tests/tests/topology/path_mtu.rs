@@ -1,13 +1,14 @@
 //! A path that is narrower than its ends: whoever sends too much hears of it, through every kind of
 //! VIP, so that no connection ends in a black hole.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::app::App;
 use lb_tests::lb::Lb;
 use lb_tests::manifests::{Manifests, Service};
-use lb_tests::peer::{Hop, echo_datagram, hop, transfer};
+use lb_tests::peer::{Hop, IPERF, IperfServer, Toward, echo_datagram, hop, iperf, transfer};
 use lb_tests::topology::{Cluster, Family, POD_LINK, Pair, Place, UPLINK, addresses, on};
 
 /// The first packets of full size come after the slow start of a few.
@@ -38,14 +39,15 @@ impl Apps {
                 .at(&Pair::new(v4, v6).both())
                 .port(80, 8080)
                 .node_port(30_001 + u16::from(number))
-                .load_balancer(&addresses::routed(1 + number).both());
+                .load_balancer(&addresses::routed(1 + number).both())
+                .port(IPERF, IPERF);
             manifests.write(&format!("{name}.yaml"), &[service.object()])?;
         }
         Ok(Self { names })
     }
 
     /// What clients dial for the pod of the node.
-    fn frontends(number: u8, family: Family) -> [std::net::SocketAddr; 3] {
+    fn frontends(number: u8, family: Family) -> [SocketAddr; 3] {
         let [v4, v6] = Self::cluster_ips(number);
         [
             Pair::new(v4, v6).port(family, 80),
@@ -144,6 +146,41 @@ fn bulk_goes_through_narrow_paths_at_traffic_control() {
 #[test]
 fn bulk_goes_through_narrow_paths_at_xdp() {
     no_path_is_a_black_hole("tc,xdp", Cluster::routed_veth, true);
+}
+
+/// What others measure by agrees: both ways, through a ClusterIP and a load balancer's address.
+fn iperf_finds_no_black_hole(hooks: &str) {
+    const BYTES: u64 = 16 << 20;
+    through(hooks, Cluster::routed_veth, true, |cluster, clients| {
+        let pods = [cluster.here(), cluster.elsewhere()].map(|node| node.pods()[0].clone());
+        let servers = pods.iter().map(IperfServer::start);
+        let _servers = servers.collect::<Result<Vec<_>>>()?;
+        for client in clients {
+            for family in Family::ALL {
+                for number in [0, 1] {
+                    let [cluster_ip, _, balancer] = Apps::frontends(number, family);
+                    for to in [cluster_ip, balancer] {
+                        let to = SocketAddr::new(to.ip(), IPERF);
+                        for toward in [Toward::Server, Toward::Client] {
+                            iperf(client, to, toward, BYTES, PATIENCE)
+                                .with_context(|| format!("{client} to {to}, {toward:?}"))?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn iperf3_goes_through_narrow_paths_at_traffic_control() {
+    iperf_finds_no_black_hole("tc");
+}
+
+#[test]
+fn iperf3_goes_through_narrow_paths_at_xdp() {
+    iperf_finds_no_black_hole("tc,xdp");
 }
 
 /// The tunnel takes 50 bytes of every packet, and the pods do not know.
