@@ -28,8 +28,12 @@ use crate::{
     setup,
 };
 use image::UserSpace;
-use kernels::{KERNELS, Wanted};
+use kernels::{KERNELS, Kernel, Wanted};
 use selection::Extent;
+
+/// The kernel that `cargo xtask test` tries devices on which the host's may not have: of the kernels that
+/// people run, the newest.
+const DEVICES_ON: &str = "6.12";
 
 /// Machines that run at a time: each keeps a CPU busy, and gains nothing from a second one of two.
 const AT_A_TIME: usize = 2;
@@ -59,13 +63,39 @@ impl Arguments {
         }
     }
 
-    fn extent(&self) -> Extent<'_> {
-        if self.brief {
-            Extent::Brief
+    /// The machines, those that take longest first.
+    fn machines(&self) -> Result<Vec<Machine<'_>>> {
+        let chosen = chosen(&self.kernels)?;
+        let with = |extent| {
+            let chosen = chosen.iter();
+            chosen.map(move |&wanted| Machine { wanted, extent })
+        };
+        Ok(if self.brief {
+            with(Extent::Devices)
+                .filter(|machine| machine.wanted.name == DEVICES_ON)
+                .chain(with(Extent::Brief))
+                .collect()
         } else if self.parts.is_empty() {
-            Extent::Whole
+            with(Extent::Whole).collect()
         } else {
-            Extent::Named(&self.parts)
+            with(Extent::Named(&self.parts)).collect()
+        })
+    }
+}
+
+/// What is to run, and on which kernel.
+#[derive(Clone, Copy)]
+struct Machine<'a> {
+    wanted: &'static Wanted,
+    extent: Extent<'a>,
+}
+
+impl Machine<'_> {
+    /// Tells its files from those of others.
+    fn name(&self) -> String {
+        match self.extent {
+            Extent::Devices => format!("{}-devices", self.wanted.name),
+            _ => self.wanted.name.to_owned(),
         }
     }
 }
@@ -105,18 +135,18 @@ fn run_all(root: &Path, arguments: &Arguments) -> Result<Vec<Done>> {
         "the machines are x86_64, as the test binaries must be: run this on such a host"
     );
     println!("\n== kernels");
-    let wanted = chosen(&arguments.kernels)?;
-    let user_space = UserSpace::pack(root, arguments.extent())?;
-    let queue = Mutex::new(wanted.iter().enumerate());
+    let machines = arguments.machines()?;
+    let user_space = UserSpace::pack(root)?;
+    let queue = Mutex::new(machines.iter().enumerate());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 loop {
-                    let Some((i, wanted)) = lock(&queue).next() else {
+                    let Some((i, machine)) = lock(&queue).next() else {
                         break;
                     };
-                    let one = boot(root, wanted, arguments.update, &user_space);
+                    let one = boot(root, machine, arguments.update, &user_space);
                     announce(&one);
                     lock(&done).push((i, one));
                 }
@@ -152,18 +182,23 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Wanted>> {
 }
 
 /// Fetches the kernel, and runs the tests on it.
-fn boot(root: &Path, wanted: &Wanted, update: bool, user_space: &UserSpace) -> Done {
-    let kernel = kernels::get(wanted, update);
+fn boot(root: &Path, machine: &Machine<'_>, update: bool, user_space: &UserSpace) -> Done {
+    let kernel = kernels::get(machine.wanted, update);
     let start = Instant::now();
-    let (name, outcome) = match kernel {
-        Ok(kernel) => {
-            let name = format!("kernel {}", kernel.version);
-            (name, guest::run(root, wanted.name, &kernel, user_space))
-        }
-        Err(error) => (format!("kernel {}", wanted.name), Err(error)),
+    let version = kernel.as_ref().map(|kernel| kernel.version.clone());
+    let version = version.unwrap_or_else(|_| machine.wanted.name.to_owned());
+    let what = if machine.extent == Extent::Devices {
+        ", devices"
+    } else {
+        ""
     };
+    let archive = |kernel: &Kernel| user_space.archive(&machine.name(), kernel, machine.extent);
+    let outcome = kernel.and_then(|kernel| {
+        let archive = archive(&kernel)?;
+        guest::run(root, &machine.name(), &kernel, &archive)
+    });
     Done {
-        name,
+        name: format!("kernel {version}{what}"),
         outcome,
         elapsed: start.elapsed(),
     }

@@ -7,6 +7,7 @@ pub mod addresses;
 mod node;
 mod overlay;
 mod place;
+mod uplink;
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
@@ -21,6 +22,7 @@ pub use addresses::{Family, Pair};
 use node::Wiring;
 pub use node::{Node, POD_LINK, UPLINK};
 pub use place::Place;
+pub use uplink::{TRUNK, Uplink};
 
 use crate::foreign::{self, Foreign};
 use crate::need;
@@ -52,6 +54,8 @@ fn routes_to_pods(node: &Node) -> String {
     )
 }
 
+/// The router's bridge, whose ports lead to the nodes.
+const LAN: &str = "lan";
 /// Number of the router's link to the outside.
 const OUT: u8 = u8::MAX;
 
@@ -75,6 +79,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     router: Place,
     outside: Place,
+    uplink: Uplink,
 }
 
 impl Cluster {
@@ -83,7 +88,15 @@ impl Cluster {
     /// # Errors
     /// The kernel refuses.
     pub fn routed_veth() -> Result<Self> {
-        Self::new(Wiring::RoutedVeth, Between::Routes)
+        Self::over(Uplink::Veth)
+    }
+
+    /// As [`Cluster::routed_veth`], each node by an uplink of this kind.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn over(uplink: Uplink) -> Result<Self> {
+        Self::new(Wiring::RoutedVeth, Between::Routes, uplink)
     }
 
     /// Pods as ports of a bridge; nodes route each other's pods directly. `nf_call`: bridged packets
@@ -92,7 +105,15 @@ impl Cluster {
     /// # Errors
     /// The kernel refuses.
     pub fn bridge(nf_call: bool) -> Result<Self> {
-        Self::new(Wiring::Bridge { nf_call }, Between::Routes)
+        Self::bridged(Some(nf_call), Between::Routes)
+    }
+
+    /// As [`Cluster::bridge`], on a kernel without `br_netfilter`.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn bridge_alone() -> Result<Self> {
+        Self::bridged(None, Between::Routes)
     }
 
     /// Pods as ports of a bridge, and a VXLAN tunnel between the nodes, as with Flannel.
@@ -100,10 +121,14 @@ impl Cluster {
     /// # Errors
     /// The kernel refuses.
     pub fn overlay() -> Result<Self> {
-        Self::new(Wiring::Bridge { nf_call: true }, Between::Vxlan)
+        Self::bridged(Some(true), Between::Vxlan)
     }
 
-    fn new(wiring: Wiring, between: Between) -> Result<Self> {
+    fn bridged(nf_call: Option<bool>, between: Between) -> Result<Self> {
+        Self::new(Wiring::Bridge { nf_call }, between, Uplink::Veth)
+    }
+
+    fn new(wiring: Wiring, between: Between, uplink: Uplink) -> Result<Self> {
         let router = Place::new("router", addresses::router())?;
         let first = *addresses::OUTSIDE_HOSTS.start();
         let outside = Place::new("outside", addresses::outside(first))?;
@@ -111,12 +136,13 @@ impl Cluster {
             nodes: vec![Node::new(0, wiring)?, Node::new(1, wiring)?],
             router,
             outside,
+            uplink,
         };
         cluster.make_router().context("connecting the router")?;
         cluster.connect_outside().context("connecting outside")?;
         for node in &cluster.nodes {
-            cluster
-                .connect(node)
+            uplink
+                .connect(&cluster.router, LAN, node)
                 .with_context(|| format!("connecting {}", node.name()))?;
         }
         cluster.add_routes().context("routing")?;
@@ -169,10 +195,10 @@ impl Cluster {
         let [bits4, bits6] = addresses::LAN_BITS;
         let Pair { v4, v6 } = addresses::router();
         netns.ip(&format!(
-            "link add lan type bridge mcast_snooping 0
-             link set lan up
-             addr add {v4}/{bits4} dev lan
-             addr add {v6}/{bits6} dev lan nodad"
+            "link add {LAN} type bridge mcast_snooping 0
+             link set {LAN} up
+             addr add {v4}/{bits4} dev {LAN}
+             addr add {v6}/{bits6} dev {LAN} nodad"
         ))
     }
 
@@ -204,30 +230,6 @@ impl Cluster {
         writeln!(commands, "route add default via {}", gateway.v4)?;
         writeln!(commands, "route add default via {}", gateway.v6)?;
         self.outside.netns().ip(&commands)
-    }
-
-    fn connect(&self, node: &Node) -> Result<()> {
-        let [bits4, bits6] = addresses::LAN_BITS;
-        let place = node.place();
-        let router = addresses::router();
-        self.router.netns().ip(&format!(
-            "link add {node} index {index} type veth peer name {UPLINK} netns {netns}
-             link set {node} master lan up",
-            node = node.name(),
-            index = index(node.number()),
-            netns = place.netns().path().display(),
-        ))?;
-        place.netns().ip(&format!(
-            "link set {UPLINK} up
-             addr add {v4}/{bits4} dev {UPLINK}
-             addr add {v6}/{bits6} dev {UPLINK} nodad
-             route add default via {router4}
-             route add default via {router6}",
-            v4 = place.address(Family::V4),
-            v6 = place.address(Family::V6),
-            router4 = router.v4,
-            router6 = router.v6,
-        ))
     }
 
     /// The router knows which node has which pods, and sends virtual addresses to this node.
@@ -278,18 +280,24 @@ impl Cluster {
             }
         }
         let pass = Foreign::new(foreign::Kind::Xdp, foreign::XDP_PASS)?;
-        let attach = |node: &Node| {
-            let (fd, ifindex) = (pass.fd(), index(node.number()));
-            Ok(Link::at_network_link(
-                fd,
-                ifindex,
-                Attachment::Xdp,
-                bpf::Place::Driver,
-            )?)
+        let attach = |(_, ifindex)| {
+            let (hook, place) = (Attachment::Xdp, bpf::Place::Driver);
+            Ok(Link::at_network_link(pass.fd(), ifindex, hook, place)?)
         };
-        self.router
-            .netns()
-            .run(|| self.nodes.iter().map(attach).collect())
+        let ends = self.nodes.iter().flat_map(|node| self.uplink.ends(node));
+        self.router.netns().run(|| ends.map(attach).collect())
+    }
+
+    /// Has a link between the router and the node under test fail, or work again; where there are
+    /// several, the first has the number 0.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub fn set_link(&self, number: usize, is_up: bool) -> Result<()> {
+        let ends = self.uplink.ends(self.here());
+        let (end, _) = ends.get(number).context("no such link")?;
+        let state = if is_up { "up" } else { "down" };
+        self.router.netns().ip(&format!("link set {end} {state}"))
     }
 
     /// Every place there is.

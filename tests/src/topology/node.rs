@@ -44,10 +44,11 @@ pub(super) enum Wiring {
     /// A routed veth for each: the pod has its address alone (/32, /128) and a link-local gateway.
     RoutedVeth,
     /// The ports of one bridge, which has the pods' network. `nf_call`: bridged packets pass
-    /// netfilter, too (`bridge-nf-call-iptables`).
+    /// netfilter, too (`bridge-nf-call-iptables`); none where the kernel has nothing that makes them
+    /// (`br_netfilter`).
     Bridge {
         /// As above.
-        nf_call: bool,
+        nf_call: Option<bool>,
     },
 }
 
@@ -240,8 +241,9 @@ impl Node {
 }
 
 /// The bridge that the node's pods are ports of.
-fn make_bridge(place: &Place, number: u8, nf_call: bool) -> Result<()> {
+fn make_bridge(place: &Place, number: u8, nf_call: Option<bool>) -> Result<()> {
     for table in ["iptables", "ip6tables"] {
+        let Some(nf_call) = nf_call else { break };
         let value = if nf_call { "1" } else { "0" };
         place
             .netns()

@@ -4,6 +4,7 @@
 mod addresses;
 mod big;
 mod cluster_ip;
+mod devices;
 mod life;
 mod links;
 mod matrix;

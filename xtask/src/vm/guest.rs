@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{image::UserSpace, kernels::Kernel};
+use super::kernels::Kernel;
 use crate::{process, report::Outcome, suite::Suite};
 
 /// What the machine says last, before the number of the test binaries that failed.
@@ -28,14 +28,8 @@ const MEMORY: &str = "1536";
 /// How many lines of the console tell why a machine did not get to its end.
 const TAIL: usize = 30;
 
-/// Boots the kernel, and counts what the tests say.
-pub(super) fn run(
-    root: &Path,
-    name: &str,
-    kernel: &Kernel,
-    user_space: &UserSpace,
-) -> Result<Outcome> {
-    let archive = user_space.with_modules(name, kernel)?;
+/// Boots the kernel with these files, which are removed then, and counts what the tests say.
+pub(super) fn run(root: &Path, name: &str, kernel: &Kernel, archive: &Path) -> Result<Outcome> {
     let console = root.join("target/vm").join(format!("{name}.console"));
     let output = root.join("target/vm").join(format!("{name}.output"));
     let mut command = process::host("qemu-system-x86_64", root);
@@ -45,7 +39,7 @@ pub(super) fn run(
     command.args(["-cpu", "max,-erms,-fsrm"]);
     command.args(["-no-reboot", "-nodefaults", "-display", "none"]);
     command.arg("-kernel").arg(kernel.image());
-    command.arg("-initrd").arg(&archive);
+    command.arg("-initrd").arg(archive);
     command.args([
         "-append",
         "console=ttyS0 panic=-1 oops=panic mitigations=off quiet loglevel=4",

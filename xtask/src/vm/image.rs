@@ -37,10 +37,10 @@ const PROGRAMS: &[&str] = &[
 /// What busybox stands for. Not `sh`, which would prefer its own `ip` to the one that tests mean.
 const BUSYBOX: &[&str] = &[
     "cat", "dmesg", "env", "find", "grep", "head", "ls", "mkdir", "modprobe", "mount", "mv",
-    "poweroff", "sleep", "stty", "sysctl", "tail", "umount", "uname",
+    "poweroff", "rmmod", "sleep", "stty", "sysctl", "tail", "umount", "uname",
 ];
 
-/// The part of the archive that all kernels share.
+/// The part of the archive that all machines share.
 pub(crate) struct UserSpace {
     archive: PathBuf,
     dir: PathBuf,
@@ -48,7 +48,7 @@ pub(crate) struct UserSpace {
 
 impl UserSpace {
     /// Builds the test binaries and packs everything but the modules.
-    pub(super) fn pack(root: &Path, extent: Extent<'_>) -> Result<Self> {
+    pub(super) fn pack(root: &Path) -> Result<Self> {
         let dir = root.join("target").join("vm");
         let files = dir.join("user-space");
         if files.exists() {
@@ -89,18 +89,32 @@ impl UserSpace {
             copy(&library, &files)?;
         }
         write_executable(&files.join("init"), INIT)?;
-        write_executable(&files.join("tests/run"), &selection::script(extent))?;
         let archive = dir.join("user-space.cpio");
         pack(&files, &archive)?;
         Ok(Self { archive, dir })
     }
 
-    /// The archive for this kernel: the kernel unpacks any number of archives that follow each other.
-    pub(super) fn with_modules(&self, name: &str, kernel: &Kernel) -> Result<PathBuf> {
+    /// The archive for a machine with this kernel and these tests: the kernel unpacks any number of archives that
+    /// follow each other.
+    pub(super) fn archive(
+        &self,
+        name: &str,
+        kernel: &Kernel,
+        extent: Extent<'_>,
+    ) -> Result<PathBuf> {
+        let own = self.dir.join(format!("{name}.files"));
+        fs::create_dir_all(own.join("tests"))?;
+        write_executable(&own.join("tests/run"), &selection::script(extent))?;
         let archive = self.dir.join(format!("{name}.cpio"));
         pack(&kernel.modules_root(), &archive)?;
+        let tests = self.dir.join(format!("{name}.tests.cpio"));
+        pack(&own, &tests)?;
         let mut whole = File::options().append(true).open(&archive)?;
-        std::io::copy(&mut File::open(&self.archive)?, &mut whole)?;
+        for part in [&self.archive, &tests] {
+            std::io::copy(&mut File::open(part)?, &mut whole)?;
+        }
+        fs::remove_dir_all(own)?;
+        fs::remove_file(tests)?;
         Ok(archive)
     }
 }

@@ -17,6 +17,9 @@ struct Tests {
 /// No test has this in its name.
 const NONE: &[&str] = &["none::"];
 
+/// What needs devices that not every host has, or modules of which one is missing here.
+const DEVICES: &str = "topology";
+
 const TESTS: &[Tests] = &[
     // What the programs do with single packets, all hooks.
     Tests {
@@ -50,10 +53,9 @@ const TESTS: &[Tests] = &[
         not: &[],
         threads: 1,
     },
-    // What needs modules that not every host has.
     Tests {
-        target: "topology",
-        parts: &["sctp::", "netem::"],
+        target: DEVICES,
+        parts: &["devices::", "sctp::", "netem::"],
         brief: NONE,
         not: &[],
         threads: 1,
@@ -80,6 +82,8 @@ pub(super) enum Extent<'a> {
     Whole,
     /// What there is time for beside all other tests.
     Brief,
+    /// What needs devices that not every host has.
+    Devices,
     /// Those with one of these in their name.
     Named(&'a [String]),
 }
@@ -91,6 +95,8 @@ pub(super) fn script(extent: Extent<'_>) -> String {
         let parts = match extent {
             Extent::Whole => tests.parts.to_vec(),
             Extent::Brief => tests.brief.to_vec(),
+            Extent::Devices if tests.target == DEVICES => tests.parts.to_vec(),
+            Extent::Devices => continue,
             Extent::Named(parts) => parts.iter().map(String::as_str).collect(),
         };
         let not = tests.not.iter().map(|part| format!(" --skip {part}"));
