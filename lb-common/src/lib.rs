@@ -17,6 +17,7 @@ pub mod layout;
 pub mod limits;
 pub mod names;
 pub mod sctp;
+pub mod sieve;
 pub mod tcp;
 pub mod wire;
 

@@ -5,7 +5,7 @@
 ///
 /// It goes up once for each release in which any of these differs from the release before, as an
 /// upgrade then ends connections. `tests/tests/loader/layout.txt` shows what cannot be seen there.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses
 /// and the entry that marks the VIP itself, with room to spare.
@@ -62,6 +62,10 @@ pub const RANGES: u32 = 1 << 14;
 
 /// Addresses of this node per family.
 pub const NODE_ADDRESSES: u32 = 1 << 8;
+
+/// Words of marks in a sieve: 16 bits for each of [`BACKENDS`], 256 KiB in each family, so that even
+/// with a full table hardly one packet in eight is looked at in vain.
+pub const SIEVE_WORDS: usize = 1 << 15;
 
 /// Links that programs are attached to or that transit leaves by.
 pub const LINKS: u32 = 1 << 12;

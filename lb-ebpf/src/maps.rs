@@ -12,7 +12,7 @@ use lb_common::{
     layout::{
         Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FragmentInfo, FragmentKey,
         FrontendInfo, FrontendKey, FrontendRef, Link, Prefix, RangeKey, Reservation, ServiceName,
-        SocketFlow, SocketKey,
+        Sieve, SocketFlow, SocketKey,
     },
     limits::{self, PREFIXES},
 };
@@ -96,10 +96,17 @@ type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { limits::AFFINITIES as usize }>;
 type Reservations<A> = HashMap<FlowKey<A>, Reservation<A>, { limits::RESERVATIONS as usize }>;
 type Sockets<A> = LruHashMap<SocketKey<A>, SocketFlow<A>, { limits::SOCKETS as usize }>;
+/// `BPF_F_MMAPABLE` (kernel 5.5): userspace sets single bits, as nobody else's may get lost.
+const MAPPED: usize = 1 << 10;
+type Sieves<A> = Array<Sieve<A>, 1, MAPPED>;
 type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
 
 #[btf_map(name = "config")]
 static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map(name = "sieve4")]
+static SIEVE4: Sieves<Ip4> = Array::new();
+#[btf_map(name = "sieve6")]
+static SIEVE6: Sieves<Ip6> = Array::new();
 #[btf_map(name = "fragments4")]
 static FRAGMENTS4: Fragments<Ip4> = LruHashMap::new();
 #[btf_map(name = "fragments6")]
@@ -166,6 +173,8 @@ static SERVICES: HashMap<u32, ServiceName, { limits::SERVICE_PORTS as usize }> =
 
 /// The maps of an address family, and its words in [`Config`].
 pub(crate) trait Maps: Family {
+    /// Map `sieve4|6`.
+    fn sieve() -> Option<&'static Sieve<Self>>;
     /// Map `fragments4|6`.
     fn fragments() -> &'static Fragments<Self>;
     /// Map `flows4|6`.
@@ -217,11 +226,15 @@ fn any_contains<A: Family>(prefixes: &[Prefix<A>; PREFIXES], address: &A) -> boo
 }
 
 macro_rules! family {
-    ($family:ident, $fragments:ident $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
+    ($family:ident, $sieve:ident $fragments:ident $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
      $affinities:ident $backends:ident $reservations:ident $sockets:ident
      $scratch:ident $leaving:ident, $pods:ident $services:ident
      $node:ident $link:ident) => {
         impl Maps for $family {
+            #[inline(always)]
+            fn sieve() -> Option<&'static Sieve<Self>> {
+                $sieve.get(0)
+            }
             #[inline(always)]
             fn fragments() -> &'static Fragments<Self> {
                 &$fragments
@@ -294,9 +307,9 @@ macro_rules! family {
         }
     };
 }
-family!(Ip4, FRAGMENTS4 FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
+family!(Ip4, SIEVE4 FRAGMENTS4 FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
     pods4 services4 node4 address4);
-family!(Ip6, FRAGMENTS6 FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
+family!(Ip6, SIEVE6 FRAGMENTS6 FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
     pods6 services6 node6 address6);
 
 /// Map `config`; none until userspace has written it.

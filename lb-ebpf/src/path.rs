@@ -6,11 +6,13 @@ use lb_common::{
     drops::DropReason,
     hash::{self, ByFlow},
     layout::{FLOW_BRIDGED, FLOW_HAIRPIN, FLOW_HELD, FLOW_REPLY, FLOW_SNAT, Flow},
-    tcp,
+    sieve, tcp,
 };
 
 use crate::{
-    apart, aside, fragments, globals,
+    apart, aside,
+    fragments::{self, Part},
+    globals,
     live::{Live, now},
     maps::{self, Maps},
     packet::{Aside, Packet, Tc, Verdict},
@@ -83,6 +85,9 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
             None => Verdict::Pass,
         };
     };
+    if is_foreign(&headers) {
+        return Verdict::Pass;
+    }
     if let Some(flow) = track::find(&headers.flow) {
         if is_turned_at_egress(flow) {
             return if is_held(flow) {
@@ -99,6 +104,15 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
         return Verdict::Aside(Aside::Icmp);
     }
     begin(packet, &headers, arrival)
+}
+
+/// Whether where the packet goes tells that it is none of our business (`lb_common::sieve`).
+#[inline(always)]
+fn is_foreign<A: Maps>(headers: &Headers<A>) -> bool {
+    let flow = &headers.flow;
+    headers.part == Part::WHOLE
+        && sieve::is_asked(flow.protocol)
+        && A::sieve().is_some_and(|sieve| !sieve.holds(&flow.destination, flow.destination_port))
 }
 
 /// As `enter`.

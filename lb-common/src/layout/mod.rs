@@ -9,6 +9,7 @@ mod fragments;
 mod names;
 mod node;
 mod services;
+mod sieve;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -17,9 +18,10 @@ pub use fragments::*;
 pub use names::*;
 pub use node::*;
 pub use services::*;
+pub use sieve::*;
 
 use crate::addr::{Family, Ip4, Ip6};
-use crate::limits::{PREFIXES, TEXT};
+use crate::limits::{PREFIXES, SIEVE_WORDS, TEXT};
 
 /// Declares plain map types and checks that they have the size of their fields: no padding.
 macro_rules! plain {
@@ -73,4 +75,6 @@ plain_per_family! {
     Reservation = 2 addresses + 4;
     SocketKey = 1 addresses + 8 + 4;
     SocketFlow = 1 addresses + 4 + 8;
+    Sieve = 2 addresses + 8 + 8 + 8 * SIEVE_WORDS;
+    SieveFrame = 2 addresses + 8;
 }

@@ -6,7 +6,9 @@ mod link;
 mod map;
 pub mod program;
 mod syscall;
+mod words;
 
 pub use link::{Attachment, Link, LinkInfo, Place, Target};
 pub use map::{Cursor, Held, Map, MapInfo, PerCpu, first_element, first_element_by_id};
 pub use syscall::{netns_cookie, socket_option};
+pub use words::Words;

@@ -11,8 +11,9 @@ use super::error::CliError;
 use super::print::aligned;
 use super::show::write;
 use super::source::Source;
-use super::view::{self, Index};
+use super::view::{self, Index, Sifting};
 use crate::dataplane::Dataplane;
+use crate::dataplane::kernel::{FamilyMaps, KernelFamily};
 use crate::settings::Settings;
 
 /// Show on one screen how this node's load balancer is
@@ -39,6 +40,7 @@ impl Status {
             index: &index,
             tables: &tables,
             capacities: kernel.capacities(),
+            sieves: [("IPv4", sifting(&kernel.v4)), ("IPv6", sifting(&kernel.v6))],
             links: links.map(|(i, link)| (link_name(i), link)).collect(),
             sockets: source.serves_sockets(),
             flows,
@@ -54,6 +56,14 @@ impl Status {
         } else {
             ExitCode::FAILURE
         })
+    }
+}
+
+fn sifting<A: KernelFamily>(maps: &FamilyMaps<A>) -> Sifting {
+    let sieve = maps.sieve();
+    Sifting {
+        is_in_force: sieve.is_in_force(),
+        marks: sieve.marked(),
     }
 }
 

@@ -327,11 +327,13 @@ impl Daemon {
         let stopped = self.reconciler.take_stopped_again();
         sweep::end_stale(self.reconciler.dataplane(), &stopped);
         let tables = self.reconciler.dataplane();
+        let planned = self.reconciler.planner().tables();
+        let planned = (!self.reconciler.is_behind()).then_some(planned);
         let timeouts = Timeouts::new(&self.settings);
         let swept = self
             .sweep4
-            .step(tables, &self.clock, timeouts)
-            .and_then(|()| self.sweep6.step(tables, &self.clock, timeouts));
+            .step(tables, planned, &self.clock, timeouts)
+            .and_then(|()| self.sweep6.step(tables, planned, &self.clock, timeouts));
         if let Err(error) = swept {
             warn!(%error, "sweep");
         }

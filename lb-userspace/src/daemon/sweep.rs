@@ -19,10 +19,15 @@ use crate::dataplane::kernel::{KernelFamily, KernelTables};
 use crate::loader::Clock;
 use crate::plan::{Destinations, Stopped};
 use crate::settings::{Settings, TIMEOUTS};
+use crate::tables::Tables;
 
 /// Entries looked at in one go, so that a large table costs no more at once than a small one: a
 /// full one of the usual size is walked in a minute.
 const BATCH: usize = 4_096;
+
+/// Steps between the begins of two walks from which a sieve learns that is in force: it may hold what it
+/// need not hold any more, or have lost what it needs.
+const REST: u32 = 60;
 
 /// How long connections last without a packet.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +55,11 @@ impl<'s> Timeouts<'s> {
 /// Walks one family's flows and reservations, a batch at a time, round and round.
 #[derive(Debug)]
 pub(super) struct Sweep<A> {
-    flows: Cursor,
+    /// None before a walk over the flows begins.
+    flows: Option<Cursor>,
     reservations: Cursor,
+    /// Steps since the last walk began that the sieve learns from.
+    rested: u32,
     /// Reservations that had no flow when last seen. A flow is entered just after its reservation,
     /// so only the second time counts.
     orphans: BTreeSet<FlowKey<A>>,
@@ -60,31 +68,37 @@ pub(super) struct Sweep<A> {
 impl<A: KernelFamily> Default for Sweep<A> {
     fn default() -> Self {
         Self {
-            flows: Cursor::default(),
+            flows: None,
             reservations: Cursor::default(),
+            rested: 0,
             orphans: BTreeSet::new(),
         }
     }
 }
 
 impl<A: KernelFamily> Sweep<A> {
-    /// Looks at the next batch and deletes what is over.
+    /// Looks at the next batch and deletes what is over. `planned` is what the maps hold; none while
+    /// they may hold something else.
     ///
     /// # Errors
     /// See [`DataplaneError`].
     pub(super) fn step(
         &mut self,
         tables: &KernelTables,
+        planned: Option<&Tables>,
         clock: &Clock,
         timeouts: Timeouts<'_>,
     ) -> Result<(), DataplaneError> {
         let maps = A::maps(tables);
+        let cursor = self.walk(tables, planned)?;
         let watch = Watch {
             now: clock.now(),
             hz: clock.hz.max(1),
             timeouts,
         };
-        for (key, flow) in maps.flows_from(around(&mut self.flows), BATCH)? {
+        let flows = maps.flows_from(cursor, BATCH)?;
+        maps.walked_by(&flows);
+        for (key, flow) in flows {
             if watch.seconds_quiet(&flow) < timeouts.shortest {
                 continue;
             }
@@ -107,6 +121,30 @@ impl<A: KernelFamily> Sweep<A> {
         }
         self.orphans = orphans;
         Ok(())
+    }
+
+    /// Where to go on with the flows. Walks are whole: the sieve is told where they begin and end.
+    fn walk(
+        &mut self,
+        tables: &KernelTables,
+        planned: Option<&Tables>,
+    ) -> Result<&mut Cursor, DataplaneError> {
+        let maps = A::maps(tables);
+        self.rested = self.rested.saturating_add(1);
+        if planned.is_none() {
+            maps.give_walk_up();
+        }
+        if self.flows.as_ref().is_some_and(|flows| flows.ended) {
+            maps.end_walk();
+            self.flows = None;
+        }
+        if let (None, Some(planned)) = (&self.flows, planned)
+            && (!maps.is_sieve_in_force() || self.rested >= REST)
+        {
+            self.rested = 0;
+            maps.begin_walk(planned, &tables.links()?);
+        }
+        Ok(self.flows.get_or_insert_default())
     }
 }
 

@@ -11,8 +11,10 @@ use crate::bpf::{MapInfo, first_element};
 
 /// The maps that are pinned, under these names. Others of the object hold what ends with the
 /// packet, and each loaded instance has its own.
-pub const PINNED: [&str; 27] = [
+pub const PINNED: [&str; 29] = [
     "config",
+    "sieve4",
+    "sieve6",
     "services",
     "slots",
     "frontends4",

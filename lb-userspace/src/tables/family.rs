@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::addr::{Family, Ip4, Ip6};
-use lb_common::layout::{Config, Prefix};
+use lb_common::layout::{Config, Link, Prefix};
 use lb_common::limits::PREFIXES;
 
 use super::{FamilyRow, FamilyRowKey, FamilyTables, Row, RowKey, Tables};
 
 /// A family whose maps can be picked from [`Tables`].
 pub trait PerFamily: Family {
+    /// Name of map `sieve4|6`, which is no part of the tables but follows from them.
+    const SIEVE: &str;
+
     /// Names of the family's maps.
     const MAPS: FamilyMaps;
 
@@ -31,6 +34,12 @@ pub trait PerFamily: Family {
 
     /// The prefixes of ClusterIPs.
     fn services(config: &Config) -> &[Prefix<Self>; PREFIXES];
+
+    /// This node's address for SNAT.
+    fn node(config: &Config) -> Self;
+
+    /// A link's address for SNAT; zero if it has none.
+    fn of_link(link: &Link) -> Self;
 }
 
 /// Names of the maps that each family has for itself.
@@ -75,8 +84,10 @@ pub fn is_of<A: Family>(address: IpAddr) -> bool {
 }
 
 macro_rules! per_family {
-    ($address:ident, $tables:ident, $row:ident, $pods:ident, $services:ident, $digit:literal) => {
+    ($address:ident, $tables:ident, $row:ident, $pods:ident, $services:ident, $node:ident, $link:ident, $digit:literal) => {
         impl PerFamily for $address {
+            const SIEVE: &str = concat!("sieve", $digit);
+
             const MAPS: FamilyMaps = FamilyMaps {
                 frontends: concat!("frontends", $digit),
                 info: concat!("frontend_info", $digit),
@@ -108,8 +119,16 @@ macro_rules! per_family {
             fn services(config: &Config) -> &[Prefix<Self>; PREFIXES] {
                 &config.$services
             }
+
+            fn node(config: &Config) -> Self {
+                config.$node
+            }
+
+            fn of_link(link: &Link) -> Self {
+                link.$link
+            }
         }
     };
 }
-per_family!(Ip4, v4, V4, pods4, services4, "4");
-per_family!(Ip6, v6, V6, pods6, services6, "6");
+per_family!(Ip4, v4, V4, pods4, services4, node4, address4, "4");
+per_family!(Ip6, v6, V6, pods6, services6, node6, address6, "6");

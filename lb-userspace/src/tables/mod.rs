@@ -9,6 +9,7 @@ mod diff;
 mod digest;
 mod family;
 mod row;
+pub mod sieve;
 mod split;
 mod view;
 

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout::{FrontendInfo, FrontendRef};
-use lb_common::{Ip4, Ip6};
+use lb_common::{Family as _, Ip4, Ip6};
 use lb_userspace::model::{
     Algorithm, Change, Endpoint, Node, Policy, Protocol, Service, ServiceKind, Slice,
 };
 use lb_userspace::plan::{CompleteList, Planner};
+use lb_userspace::tables::sieve::sieve;
 use lb_userspace::tables::{Capacities, FamilyRowKey, PerFamily, RowKey, Tables};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -272,6 +273,10 @@ fn questions() -> Vec<Question> {
 }
 
 fn assert_as_expected(planner: &Planner) {
+    let sieves = (
+        sieve::<Ip4>(planner.tables(), &[]),
+        sieve::<Ip6>(planner.tables(), &[]),
+    );
     for question in questions() {
         let is = match ask(planner.tables(), &question) {
             Outcome::Forward { backends, .. } => Expected::Forward(backends),
@@ -280,6 +285,21 @@ fn assert_as_expected(planner: &Planner) {
             Outcome::Pass => Expected::Pass,
         };
         assert_eq!(is, expected(planner.world(), &question), "{question:?}");
+        let held = |address: IpAddr, port| match (Ip4::from_ip(address), Ip6::from_ip(address)) {
+            (Some(address), _) => sieves.0.holds(&address, port),
+            (_, Some(address)) => sieves.1.holds(&address, port),
+            _ => false,
+        };
+        let concerns_us = is != Expected::Pass;
+        assert!(
+            !concerns_us || held(question.destination, question.port),
+            "{question:?} passes through the sieve"
+        );
+        if let Expected::Forward(backends) = is {
+            for backend in backends {
+                assert!(held(backend.ip(), backend.port()), "direct to {backend}");
+            }
+        }
     }
 }
 

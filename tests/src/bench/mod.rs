@@ -81,6 +81,7 @@ fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Resul
         "links",
         [(load::LOOPBACK, world::link()), (uplink, world::uplink())],
     )?;
+    maps::write_sieves(&objects.ours, &tables, &[world::link(), world::uplink()])?;
     enter_frontends::<Ip4>(&mut objects.floors, &tables)?;
     enter_frontends::<Ip6>(&mut objects.floors, &tables)?;
     let mut plan = Plan::default();

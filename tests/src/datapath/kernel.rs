@@ -13,7 +13,7 @@ use lb_common::layout::{Flow, FlowKey, Link};
 use lb_common::limits::ENTRIES_PER_EVICTABLE;
 use lb_userspace::dataplane::kernel::KernelTables;
 use lb_userspace::loader::features;
-use lb_userspace::tables::Tables;
+use lb_userspace::tables::{PerFamily, Tables, sieve};
 
 use super::maps::{self, Drops};
 
@@ -76,6 +76,7 @@ pub struct Kernel {
     /// Always there, but while this is dropped.
     bpf: Option<Ebpf>,
     written: Tables,
+    links: Vec<Link>,
     xdp: Option<XdpLinkId>,
     /// Others write to the maps, too.
     is_shared: bool,
@@ -168,6 +169,7 @@ impl Kernel {
         Self {
             bpf: Some(bpf),
             written: Tables::default(),
+            links: Vec::new(),
             xdp: None,
             is_shared: false,
         }
@@ -217,7 +219,8 @@ impl Kernel {
         maps::forget(self.bpf_mut())?;
         maps::write(self.bpf_mut(), tables)?;
         self.written = tables.clone();
-        Ok(())
+        self.links.clear();
+        maps::write_sieves(self.bpf(), &self.written, &self.links)
     }
 
     /// Says what transit needs to know of a link.
@@ -225,7 +228,9 @@ impl Kernel {
     /// # Errors
     /// The map refuses.
     pub fn set_link(&mut self, ifindex: u32, link: Link) -> Result<()> {
-        maps::set_link(self.bpf_mut(), ifindex, link)
+        maps::set_link(self.bpf_mut(), ifindex, link)?;
+        self.links.push(link);
+        maps::write_sieves(self.bpf(), &self.written, &self.links)
     }
 
     /// Attaches the XDP program to a link, natively: only then can it be run as if there, from
@@ -318,8 +323,9 @@ impl Kernel {
     ///
     /// # Errors
     /// The map refuses.
-    pub fn change_flows<A: Family>(&mut self, change: impl Fn(&mut Flow<A>)) -> Result<()> {
-        maps::change_flows(self.bpf_mut(), change)
+    pub fn change_flows<A: PerFamily>(&mut self, change: impl Fn(&mut Flow<A>)) -> Result<()> {
+        let frame = sieve::frame(&self.written.config);
+        maps::change_flows(self.bpf_mut(), frame, change)
     }
 
     /// The drop counters that are not zero.

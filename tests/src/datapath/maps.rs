@@ -1,15 +1,19 @@
 //! How do tests read and write the programs' maps? As the layout's own types.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::Ordering::Relaxed;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, Queue, lpm_trie};
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, Queue, lpm_trie};
 use bytemuck::{Pod, Zeroable};
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::drops::{self, DropReason, Hook};
-use lb_common::layout::{Flow, FlowKey, Link, RangeKey};
-use lb_userspace::tables::{PerFamily, Tables};
+use lb_common::layout::{Flow, FlowKey, Link, RangeKey, Sieve, SieveFrame};
+use lb_userspace::bpf::Words;
+use lb_userspace::tables::{PerFamily, Tables, sieve};
 
 /// A value of the layout, as aya takes it.
 #[derive(Clone, Copy)]
@@ -202,6 +206,31 @@ fn range_key<A: Family>(range: &RangeKey<A>) -> lpm_trie::Key<Plain<RangeData<A>
     )
 }
 
+/// From now on packets pass unread that cannot concern these tables and links.
+pub(crate) fn write_sieves(bpf: &Ebpf, tables: &Tables, links: &[Link]) -> Result<()> {
+    write_sieve::<Ip4>(bpf, tables, links)?;
+    write_sieve::<Ip6>(bpf, tables, links)
+}
+
+fn write_sieve<A: PerFamily>(bpf: &Ebpf, tables: &Tables, links: &[Link]) -> Result<()> {
+    let sieve = sieve::sieve::<A>(tables, links);
+    let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(&*sieve));
+    for (there, word) in sieve_words::<A>(bpf)?.all().iter().zip(words) {
+        if there.load(Relaxed) != *word {
+            there.store(*word, Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn sieve_words<A: PerFamily>(bpf: &Ebpf) -> Result<Words> {
+    let Some(Map::Array(map)) = bpf.map(A::SIEVE) else {
+        bail!(missing(A::SIEVE));
+    };
+    let words = size_of::<Sieve<A>>() / size_of::<u64>();
+    Ok(Words::of(map.fd().as_fd().try_clone_to_owned()?, words)?)
+}
+
 /// Says what transit needs to know of a link.
 pub(super) fn set_link(bpf: &mut Ebpf, ifindex: u32, link: Link) -> Result<()> {
     put(bpf, "links", [(ifindex, link)])
@@ -216,13 +245,22 @@ pub(super) fn flows<A: Family>(bpf: &mut Ebpf) -> Result<Vec<(FlowKey<A>, Flow<A
     Ok(entries.collect::<Result<_, MapError>>()?)
 }
 
-/// Changes every flow entry.
-pub(super) fn change_flows<A: Family>(bpf: &mut Ebpf, change: impl Fn(&mut Flow<A>)) -> Result<()> {
-    let changed = flows::<A>(bpf)?.into_iter().map(|(key, mut flow)| {
-        change(&mut flow);
-        (key, flow)
-    });
-    put(bpf, &format!("flows{}", digit::<A>()), changed)
+/// Changes every flow entry; packets for which it has to be found then are let through to it.
+pub(super) fn change_flows<A: PerFamily>(
+    bpf: &mut Ebpf,
+    frame: SieveFrame<A>,
+    change: impl Fn(&mut Flow<A>),
+) -> Result<()> {
+    let mut flows = flows::<A>(bpf)?;
+    let sieve = sieve_words::<A>(bpf)?;
+    let marks = &sieve.all()[offset_of!(Sieve<A>, marks) / size_of::<u64>()..];
+    for (key, flow) in &mut flows {
+        change(flow);
+        for spot in sieve::spots_of_flow(frame, key, flow) {
+            marks[spot / 64].fetch_or(1 << (spot % 64), Relaxed);
+        }
+    }
+    put(bpf, &format!("flows{}", digit::<A>()), flows)
 }
 
 fn digit<A: Family>() -> char {

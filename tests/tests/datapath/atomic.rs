@@ -136,6 +136,13 @@ fn every_packet_sees_the_service_before_or_after_a_change() -> Result<()> {
     let mut reconciler = Reconciler::adopt(kernel.pin(pins.path())?, base, 0)?;
     let everything = vec![Change::Node(Node::default()), service(), endpoints(0)];
     reconciler.complete(CompleteList(everything), 0);
+    let maps = &reconciler.dataplane().v4;
+    maps.begin_walk(reconciler.planner().tables(), &[]);
+    maps.end_walk();
+    ensure!(
+        maps.sieve().is_in_force(),
+        "every packet is looked at, wanted or not"
+    );
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let writer = scope.spawn(|| keep_changing(reconciler, &stop));

@@ -21,5 +21,6 @@ mod policy;
 mod random;
 mod refusal;
 mod sctp;
+mod sieve;
 mod stray;
 mod transit;

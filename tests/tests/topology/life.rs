@@ -105,6 +105,12 @@ fn scaling_from_three_to_five_to_one_to_three_loses_nothing() {
         }
         let lb = Lb::started(cluster.here(), &manifests, "tc")?;
         let clients = Clients::start(cluster)?;
+        wait::until("both sieves are in force", Duration::from_secs(4), || {
+            let status = lb.output(&["status"])?;
+            Ok(["IPv4", "IPv6"]
+                .iter()
+                .all(|family| status.contains(&format!("{family} in force"))))
+        })?;
         clients.until(4);
         app.pod(nodes[0], "kubia-3")?;
         app.pod(nodes[1], "kubia-4")?;

@@ -153,7 +153,8 @@ impl MapFd {
         }
     }
 
-    fn borrow(&self) -> BorrowedFd<'_> {
+    /// The descriptor.
+    pub(in crate::bpf) fn borrow(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }

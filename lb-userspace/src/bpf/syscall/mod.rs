@@ -6,6 +6,7 @@
 
 mod hook;
 mod map;
+mod memory;
 mod object;
 
 use std::io;
@@ -15,6 +16,7 @@ use bytemuck::Pod;
 
 pub(super) use hook::{link_create, link_detach, link_update, query};
 pub(super) use map::MapFd;
+pub(super) use memory::Memory;
 pub(super) use object::{
     RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, name, pin, program_by_id,
     program_maps,

@@ -28,7 +28,7 @@ pub use handover::{PassengerRecord, passenger};
 pub use index::Index;
 pub use problems::{ProblemRecord, problems};
 pub use services::{ServicePortRecord, ServiceRecord, services};
-pub use status::{Facts, status};
+pub use status::{Facts, Sifting, status};
 pub use verify::{Verified, verify};
 
 /// Something that can be shown as a row of a table, or as an object.

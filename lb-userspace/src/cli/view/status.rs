@@ -24,6 +24,8 @@ pub struct Facts<'a> {
     pub tables: &'a Tables,
     /// How much they have room for.
     pub capacities: Capacities,
+    /// What the sieve of each family does, by the family's name.
+    pub sieves: [(&'static str, Sifting); 2],
     /// Links that programs are attached to, with their names.
     pub links: Vec<(String, Link)>,
     /// Whether programs are attached to sockets.
@@ -32,6 +34,15 @@ pub struct Facts<'a> {
     pub flows: usize,
     /// Counters of what was dropped.
     pub counters: Vec<(Hook, DropReason, u64)>,
+}
+
+/// What a sieve does.
+#[derive(Clone, Copy, Debug)]
+pub struct Sifting {
+    /// Packets pass unread that are not marked.
+    pub is_in_force: bool,
+    /// How many marks there are.
+    pub marks: u32,
 }
 
 /// Names of so many things fit into a line.
@@ -43,6 +54,7 @@ pub fn status(facts: &Facts<'_>) -> Vec<(&'static str, String)> {
     vec![
         ("daemon", daemon(facts)),
         ("maps", maps(facts)),
+        ("sieve", sieve(facts)),
         ("tc", links(facts, |_| true)),
         ("xdp", links(facts, |link| link.flags & LINK_XDP != 0)),
         ("sockets", sockets(facts)),
@@ -114,6 +126,17 @@ fn family<A: PerFamily>(
         (A::MAPS.ranges, tables.ranges.len(), capacities.ranges),
         (A::MAPS.nodes, tables.nodes.len(), capacities.nodes),
     ]
+}
+
+fn sieve(facts: &Facts<'_>) -> String {
+    let of_family = facts.sieves.map(|(family, sifting)| {
+        if sifting.is_in_force {
+            format!("{family} in force with {} marks", sifting.marks)
+        } else {
+            format!("{family} not in force yet, so every packet is looked up")
+        }
+    });
+    of_family.join("; ")
 }
 
 /// What an array is full to.

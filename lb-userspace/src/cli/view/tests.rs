@@ -109,6 +109,13 @@ fn status_text(fixture: &Fixture, state: Option<&State>, daemon: Option<u32>) ->
         index: &index,
         tables: &fixture.tables,
         capacities: Capacities::default(),
+        sieves: [("IPv4", true), ("IPv6", state.is_some())].map(|(family, is_in_force)| {
+            let sifting = Sifting {
+                is_in_force,
+                marks: 31,
+            };
+            (family, sifting)
+        }),
         links: vec![
             ("eth0".to_owned(), link(LINK_UPLINK | LINK_XDP)),
             ("veth1".to_owned(), link(LINK_POD)),

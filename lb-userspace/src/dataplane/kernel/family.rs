@@ -4,14 +4,15 @@ use std::path::Path;
 
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::layout::{
-    Affinity, AffinityKey, Backend, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef,
-    RangeKey, Reservation, SocketFlow, SocketKey,
+    Affinity, AffinityKey, Backend, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef, Link,
+    RangeKey, Reservation, Sieve, SocketFlow, SocketKey,
 };
 
+use super::sieve::KernelSieve;
 use super::{OpenError, all, delete, failed, insert, open, set, update};
 use crate::bpf::{Cursor, Map};
 use crate::dataplane::DataplaneError;
-use crate::tables::{FamilyCapacities, FamilyRow, FamilyRowKey, FamilyTables, PerFamily};
+use crate::tables::{FamilyCapacities, FamilyRow, FamilyRowKey, FamilyTables, PerFamily, Tables};
 
 /// A family whose maps can be picked from [`super::KernelTables`].
 pub trait KernelFamily: PerFamily {
@@ -70,6 +71,7 @@ pub struct Usage {
 /// The maps of one address family.
 #[derive(Debug)]
 pub struct FamilyMaps<A> {
+    pub(super) sieve: KernelSieve<A>,
     frontends: Map<FrontendKey<A>, FrontendRef>,
     info: Map<u32, FrontendInfo<A>>,
     backends: Map<u32, Backend<A>>,
@@ -84,6 +86,7 @@ pub struct FamilyMaps<A> {
 impl<A: KernelFamily> FamilyMaps<A> {
     pub(super) fn open(pin_dir: &Path) -> Result<Self, OpenError> {
         Ok(Self {
+            sieve: KernelSieve::open(pin_dir)?,
             frontends: open(pin_dir, A::MAPS.frontends, Map::open)?,
             info: open(pin_dir, A::MAPS.info, Map::open)?,
             backends: open(pin_dir, A::MAPS.backends, Map::open)?,
@@ -121,6 +124,7 @@ impl<A: KernelFamily> FamilyMaps<A> {
 
     pub(super) fn update(&self, row: &FamilyRow<A>) -> Result<(), DataplaneError> {
         let names = &A::MAPS;
+        self.sieve.before_row(row);
         match row {
             FamilyRow::Frontend(key, value) => update(&self.frontends, names.frontends, key, value),
             FamilyRow::Info(index, value) => update(&self.info, names.info, index, value),
@@ -184,7 +188,42 @@ impl<A: KernelFamily> FamilyMaps<A> {
     /// # Errors
     /// See [`DataplaneError`].
     pub fn set_flow(&self, key: &FlowKey<A>, flow: &Flow<A>) -> Result<(), DataplaneError> {
-        update(&self.flows, A::FLOWS, key, flow)
+        self.sieve
+            .with_flow(key, flow, || update(&self.flows, A::FLOWS, key, flow))
+    }
+
+    /// Map `sieve4|6`: which packets may concern us.
+    #[must_use]
+    pub fn sieve(&self) -> Box<Sieve<A>> {
+        self.sieve.read()
+    }
+
+    /// Whether packets pass that no mark of the sieve is for.
+    #[must_use]
+    pub fn is_sieve_in_force(&self) -> bool {
+        self.sieve.is_in_force()
+    }
+
+    /// A walk over all flows begins, which shall find out what of the sieve is needed: besides by
+    /// flows, by these tables and links.
+    pub fn begin_walk(&self, tables: &Tables, links: &[(u32, Link)]) {
+        let links = links.iter().map(|(_, link)| *link);
+        self.sieve.begin(tables, &links.collect::<Vec<_>>());
+    }
+
+    /// The walk has come by these flows.
+    pub fn walked_by(&self, flows: &[FlowEntry<A>]) {
+        self.sieve.saw(flows);
+    }
+
+    /// The walk has come by all flows, by the last ones at least a second ago.
+    pub fn end_walk(&self) {
+        self.sieve.end();
+    }
+
+    /// The walk goes no further.
+    pub fn give_walk_up(&self) {
+        self.sieve.give_up();
     }
 
     /// Deletes the entry of packets that arrive so.

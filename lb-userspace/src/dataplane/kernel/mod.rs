@@ -2,6 +2,7 @@
 //! [`Dataplane`], and what only the kernel has: flows, links, counters.
 
 mod family;
+mod sieve;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -133,7 +134,9 @@ impl KernelTables {
     /// See [`DataplaneError`].
     pub fn set_link(&self, ifindex: u32, link: Option<&Link>) -> Result<(), DataplaneError> {
         match link {
-            Some(link) => update(&self.links, "links", &ifindex, link),
+            Some(link) => self.v4.sieve.with_link(link, || {
+                (self.v6.sieve).with_link(link, || update(&self.links, "links", &ifindex, link))
+            }),
             None => delete(&self.links, "links", &ifindex),
         }
     }
@@ -159,7 +162,11 @@ impl KernelTables {
 impl Dataplane for KernelTables {
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
         match op {
-            Op::Update(Row::Config(config)) => update(&self.config, "config", &0, config),
+            Op::Update(Row::Config(config)) => {
+                self.v4.sieve.before_config(config);
+                self.v6.sieve.before_config(config);
+                update(&self.config, "config", &0, config)
+            }
             Op::Update(Row::Service(id, name)) => update(&self.services, "services", id, name),
             Op::Update(Row::Slot(index, backend)) => update(&self.slots, "slots", index, backend),
             Op::Update(Row::V4(row)) => self.v4.update(row),

@@ -20,6 +20,7 @@ use bytemuck::{Pod, bytes_of};
 use lb_common::layout::{LINK_POD, LINK_UPLINK, LINK_XDP, Link};
 use lb_common::{Ip4, Ip6};
 use lb_userspace::model::Protocol;
+use lb_userspace::tables::sieve::sieve;
 use lb_userspace::tables::{PerFamily, Tables};
 
 use self::context::Place;
@@ -184,7 +185,8 @@ impl Counted {
             self.state
                 .put(names.ranges, bytes_of(range), &1_u32.to_le_bytes())?;
         }
-        Ok(())
+        let sieve = sieve::<A>(tables, &[]);
+        self.state.put(A::SIEVE, &[0; 4], bytes_of(&*sieve))
     }
 
     fn put_all<'t, K: Pod, V: Pod>(
