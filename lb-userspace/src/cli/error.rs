@@ -73,6 +73,9 @@ pub enum CliError {
         "no rules of kube-proxy (nftables or iptables-nft) are on this node: start it in one of these modes, and wait until it is healthy"
     )]
     NoKubeProxy,
+    /// The kernel does not tell of its rules.
+    #[error("whether kube-proxy's rules are on this node cannot be asked: {0}")]
+    Rules(#[source] io::Error),
     /// The process cannot have threads.
     #[error("cannot start: {0}")]
     Runtime(#[source] io::Error),

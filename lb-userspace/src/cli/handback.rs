@@ -31,7 +31,8 @@ impl Handback {
     /// Hands back.
     pub(super) fn run(&self, settings: &Settings) -> Result<ExitCode, CliError> {
         // By its rules alone: links tell of its IPVS mode.
-        if !translates(&leftovers(&Facts::default())) {
+        let rules = leftovers(&Facts::default()).map_err(CliError::Rules)?;
+        if !translates(&rules) {
             return Err(CliError::NoKubeProxy);
         }
         self.passing.run(settings, Direction::Give)

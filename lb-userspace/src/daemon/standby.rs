@@ -1,11 +1,12 @@
 //! Who serves what begins: this daemon, or a kube-proxy that is here, too? Its rules are looked for
 //! now and then, as they may come and go.
 
+use std::io;
 use std::time::{Duration, Instant};
 
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::loader::kube_proxy::leftovers;
+use crate::loader::kube_proxy::{Leftover, leftovers};
 use crate::netlink::Facts;
 use crate::settings::Settings;
 use crate::state::Wish;
@@ -19,20 +20,29 @@ pub(super) struct Standby {
     wish: Option<Wish>,
     /// Whether a kube-proxy's rules are here.
     has_rules: bool,
+    /// Why the last look did not tell.
+    failure: Option<String>,
     looked_at: Instant,
 }
 
 impl Standby {
     pub(super) fn look(settings: &Settings, links: &Facts) -> Self {
-        let standby = Self {
-            wish: Wish::read(&settings.state_file()),
-            has_rules: !leftovers(links).is_empty(),
-            looked_at: Instant::now(),
-        };
+        let mut standby = Self::unknown(Wish::read(&settings.state_file()));
+        standby.saw(leftovers(links));
         if standby.has_rules {
             standby.say(settings);
         }
         standby
+    }
+
+    /// Until it is known: to pass what may be somebody else's, and to begin nothing if it is so wished.
+    fn unknown(wish: Option<Wish>) -> Self {
+        Self {
+            wish,
+            has_rules: true,
+            failure: None,
+            looked_at: Instant::now(),
+        }
     }
 
     /// Looks again if it is time to, or something else is wished for; whether anything changed.
@@ -43,13 +53,31 @@ impl Standby {
         }
         let before = (self.is_on(settings), self.has_rules);
         self.wish = wish;
-        self.has_rules = !leftovers(links).is_empty();
+        self.saw(leftovers(links));
         self.looked_at = Instant::now();
         let has_changed = before != (self.is_on(settings), self.has_rules);
         if has_changed {
             self.say(settings);
         }
         has_changed
+    }
+
+    /// A look that tells nothing changes nothing: rules that are still there would go on as nobody's.
+    fn saw(&mut self, found: io::Result<Vec<Leftover>>) {
+        match found {
+            Ok(found) => {
+                self.has_rules = !found.is_empty();
+                self.failure = None;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.failure.as_ref() != Some(&error) {
+                    let so_far = if self.has_rules { "here" } else { "not here" };
+                    warn!(%error, "kube-proxy's rules cannot be looked for; taken for {so_far}");
+                }
+                self.failure = Some(error);
+            }
+        }
     }
 
     /// Whether a kube-proxy may know connections that we do not.
@@ -71,5 +99,28 @@ impl Standby {
         } else {
             info!("serving: kube-proxy's rules are not here");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed() -> io::Result<Vec<Leftover>> {
+        Err(io::ErrorKind::Interrupted.into())
+    }
+
+    #[test]
+    fn a_look_that_fails_changes_nothing() {
+        let mut standby = Standby::unknown(None);
+        standby.saw(failed());
+        assert!(standby.is_beside_kube_proxy());
+        standby.saw(Ok(Vec::new()));
+        standby.saw(failed());
+        assert!(!standby.is_beside_kube_proxy() && standby.failure.is_some());
+        standby.saw(Ok(vec![Leftover::Nftables(3)]));
+        assert!(standby.failure.is_none());
+        standby.saw(failed());
+        assert!(standby.is_beside_kube_proxy());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 
 use super::xtables;
 use crate::netlink::Facts;
@@ -27,18 +28,20 @@ pub enum Leftover {
     Ipvs(usize, bool),
 }
 
-/// Looks for them, in the network namespace of this thread.
-#[must_use]
-pub fn leftovers(links: &Facts) -> Vec<Leftover> {
-    let mut chains = chains().unwrap_or_default();
-    chains.extend(xtables::chains().unwrap_or_default());
+/// Looks for them, in the network namespace of this thread; needs `CAP_NET_ADMIN`.
+///
+/// # Errors
+/// The kernel does not tell, so there may be some. That it has no such rules at all is no error.
+pub fn leftovers(links: &Facts) -> io::Result<Vec<Leftover>> {
+    let mut chains = chains()?;
+    chains.extend(xtables::chains()?);
     let mut found = among(&chains);
     let has_link = links.links.values().any(|link| link.name == LINK);
     let services = fs::read_to_string(IPVS).map_or(0, |table| virtual_services(&table));
     if services > 0 || has_link {
         found.push(Leftover::Ipvs(services, has_link));
     }
-    found
+    Ok(found)
 }
 
 /// Whether some of it translates by nf_conntrack, as all but IPVS does.

@@ -36,8 +36,8 @@ pub struct Probe {
     pub links: Facts,
     /// Programs and filters at links that are not ours.
     pub occupants: Vec<Occupant>,
-    /// What a kube-proxy left behind.
-    pub kube_proxy: Vec<Leftover>,
+    /// What a kube-proxy left behind, or why nobody knows.
+    pub kube_proxy: Result<Vec<Leftover>, String>,
 }
 
 /// Sysctls that decide what is forwarded, filtered or slow.
@@ -89,7 +89,7 @@ pub fn probe(pin_dir: &Path) -> Result<Probe, LoadError> {
         cgroup: cgroup::root(),
         sysctls: sysctls(&links),
         occupants: occupants(&pins, &links)?,
-        kube_proxy: leftovers(&links),
+        kube_proxy: leftovers(&links).map_err(|error| error.to_string()),
         links,
     })
 }

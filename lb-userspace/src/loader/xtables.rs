@@ -59,10 +59,11 @@ pub(super) fn chains() -> io::Result<Vec<Chain>> {
 
 impl Family {
     fn chains(&self, socket: impl FnOnce() -> io::Result<UdpSocket>) -> io::Result<Vec<Chain>> {
-        let tables = fs::read_to_string(self.tables).unwrap_or_default();
-        if tables.is_empty() {
-            return Ok(Vec::new());
-        }
+        let tables = match fs::read_to_string(self.tables) {
+            Ok(tables) if !tables.is_empty() => tables,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(Vec::new()),
+        };
         let socket = socket()?;
         let mut chains = Vec::new();
         for table in tables.lines() {

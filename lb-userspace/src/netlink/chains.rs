@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 /// A chain.
@@ -30,11 +30,35 @@ const GET_CHAIN: u16 = NFTABLES | 4;
 const TABLE: u16 = 1;
 const NAME: u16 = 3;
 
-/// All chains of all families, in the network namespace of this thread; needs `CAP_NET_ADMIN`.
+/// Rules that change while they are listed are asked for so often again.
+const TRIES: usize = 4;
+
+/// All chains of all families, in the network namespace of this thread; needs `CAP_NET_ADMIN`. None where
+/// the kernel has no nftables.
 ///
 /// # Errors
-/// What the kernel said; one without nftables says so.
+/// What the kernel said; `Interrupted` if rules changed again and again while they were listed.
 pub fn chains() -> io::Result<Vec<Chain>> {
+    let mut tries = 0..TRIES;
+    loop {
+        tries.next();
+        match listed() {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && !tries.is_empty() => {}
+            listed => return listed,
+        }
+    }
+}
+
+/// Without nfnetlink there is no such socket; without nftables it knows no such question.
+fn is_absent(error: &io::Error) -> bool {
+    let of_absence = [libc::EPROTONOSUPPORT, libc::EINVAL, libc::EOPNOTSUPP];
+    error
+        .raw_os_error()
+        .is_some_and(|code| of_absence.contains(&code))
+}
+
+fn listed() -> io::Result<Vec<Chain>> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -59,16 +83,22 @@ fn question() -> Vec<u8> {
     message
 }
 
-/// Reads the messages of a datagram; whether the last one is among them.
+/// Reads the messages of a datagram; whether the last one is among them. `Interrupted` if rules changed
+/// while they were listed, so that some may be missing.
 fn take_in(mut rest: &[u8], chains: &mut Vec<Chain>) -> io::Result<bool> {
-    while let (Some(length), Some(kind)) = (u32_at(rest, 0), u16_at(rest, 4)) {
+    while let (Some(length), Some(kind), Some(flags)) =
+        (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6))
+    {
         let length = length as usize;
         let Some(body) = rest.get(HEADER..length) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
+        if flags & NLM_F_DUMP_INTR != 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         match kind {
-            DONE => return Ok(true),
-            ERROR => {
+            // Either ends the answers, well or with an error number below zero.
+            DONE | ERROR => {
                 let code = u32_at(body, 0).unwrap_or_default().cast_signed();
                 return match code {
                     0 => Ok(true),
@@ -158,5 +188,9 @@ mod tests {
         let error = take_in(&refused, &mut found).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert!(take_in(&new[..new.len() - 4], &mut found).is_err());
+        let mut changed = new;
+        changed[6..8].copy_from_slice(&NLM_F_DUMP_INTR.to_ne_bytes());
+        let error = take_in(&changed, &mut found).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 }

@@ -90,7 +90,7 @@ pub fn doctor(machine: &Machine, settings: &Settings) -> Vec<FindingRecord> {
             .iter()
             .map(|other| others::occupant(other, settings)),
     );
-    findings.extend(machine.probe.kube_proxy.iter().map(others::leftover));
+    findings.extend(others::kube_proxy(&machine.probe.kube_proxy));
     findings
 }
 

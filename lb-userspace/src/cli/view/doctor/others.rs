@@ -40,8 +40,19 @@ pub(super) fn occupant(other: &Occupant, settings: &Settings) -> FindingRecord {
     }
 }
 
+/// What a kube-proxy left here.
+pub(super) fn kube_proxy(found: &Result<Vec<Leftover>, String>) -> Vec<FindingRecord> {
+    match found {
+        Ok(found) => found.iter().map(leftover).collect(),
+        Err(error) => vec![note(
+            "kube-proxy",
+            format!("whether its rules are here is not known: {error}"),
+        )],
+    }
+}
+
 /// Rules of a kube-proxy: ours come first, so they steer what ours pass, and slow down the rest.
-pub(super) fn leftover(leftover: &Leftover) -> FindingRecord {
+fn leftover(leftover: &Leftover) -> FindingRecord {
     let (found, cleanup) = match leftover {
         Leftover::Nftables(chains) => (
             format!("nftables table kube-proxy with {chains} chains"),

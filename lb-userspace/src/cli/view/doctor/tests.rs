@@ -59,7 +59,7 @@ fn machine() -> Machine {
             default_routes: [2].into(),
         },
         occupants: Vec::new(),
-        kube_proxy: Vec::new(),
+        kube_proxy: Ok(Vec::new()),
     };
     Machine {
         object_missing: None,
@@ -125,11 +125,11 @@ fn a_machine_on_which_nothing_works() {
                     place: Place::Tcx(Direction::In),
                     name: "policy".to_owned(),
                 }],
-                kube_proxy: vec![
+                kube_proxy: Ok(vec![
                     Leftover::Nftables(12),
                     Leftover::Iptables("nat".to_owned()),
                     Leftover::Ipvs(3, true),
-                ],
+                ]),
             },
         },
         &[],
