@@ -13,7 +13,7 @@ use aya_ebpf::helpers::bpf_map_pop_elem;
 use lb_common::{
     drops::DropReason,
     flow::{is_kept, mirror_key},
-    layout::{FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey},
+    layout::{FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, mark_of},
 };
 
 use crate::{
@@ -26,8 +26,8 @@ use crate::{
 /// # Errors
 /// The table is full of flows worth keeping.
 #[inline(always)]
-pub(crate) fn enter<A: Maps>(scratch: &Scratch<A>) -> Result<(), DropReason> {
-    may_go(&scratch.key);
+pub(crate) fn enter<A: Maps>(scratch: &mut Scratch<A>) -> Result<(), DropReason> {
+    may_go(&mut scratch.key, scratch.flow.created);
     // The reply first: once the packet is on its way, so may the answer be.
     if A::flows()
         .insert(&scratch.reply_key, &scratch.reply, 0)
@@ -42,12 +42,21 @@ pub(crate) fn enter<A: Maps>(scratch: &Scratch<A>) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// Notes that the flow may go, at once or once it will have begun, and lets the oldest such go if
-/// there are too many.
+/// Notes that a flow that ended may go. `created` is when it began.
+#[inline(always)]
+pub(crate) fn ended_may_go<A: Maps>(key: &FlowKey<A>, created: u32) {
+    if let Some(scratch) = A::scratch() {
+        scratch.key = *key;
+        may_go(&mut scratch.key, created);
+    }
+}
+
+/// Notes that the flow with this key and beginning may go, at once or once it will have begun, and
+/// lets the oldest such go if there are too many. The key is marked meanwhile.
 ///
 /// A function of its own to the verifier, which would check it at every place.
 #[inline(never)]
-pub(crate) fn may_go<A: Maps>(key: &FlowKey<A>) {
+fn may_go<A: Maps>(key: &mut FlowKey<A>, created: u32) {
     let Some(leaving) = A::leaving() else {
         return;
     };
@@ -59,13 +68,15 @@ pub(crate) fn may_go<A: Maps>(key: &FlowKey<A>) {
     if unsafe { *was_full } != 0 {
         let_head_go::<A>(leaving);
     }
-    if queue.push(key, 0).is_err() {
+    key.set_mark(mark_of(created));
+    if queue.push(&*key, 0).is_err() {
         // SAFETY: as above.
         unsafe { *was_full = 1 };
         let_head_go::<A>(leaving);
         // Refused only when another CPU was faster: then the sweep finds the flow later.
-        let _unlikely = queue.push(key, 0);
+        let _unlikely = queue.push(&*key, 0);
     }
+    key.set_mark(0);
 }
 
 #[inline(always)]
@@ -78,9 +89,12 @@ fn let_head_go<A: Maps>(leaving: *mut Leaving<A>) {
         if bpf_map_pop_elem(queue.cast(), head.cast()) != 0 {
             return;
         }
-        &*head
+        &mut *head
     };
+    let mark = head.set_mark(0);
+    // If another flow has that key by now, the place in the queue was its predecessor's.
     if let Some(flow) = track::find(head)
+        && mark_of(flow.created) == mark
         && !is_wanted(head, flow)
     {
         end(head, flow);

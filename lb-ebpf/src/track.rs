@@ -56,7 +56,7 @@ pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) -> Result
     }
     match look_after(&headers.flow, flow, before) {
         Other::There => {}
-        Other::Ended => room::may_go(&headers.flow),
+        Other::Ended => room::ended_may_go(&headers.flow, flow.created),
         Other::Lost => return Err(DropReason::FlowTableFull),
     }
     Ok(())

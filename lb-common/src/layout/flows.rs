@@ -3,7 +3,8 @@
 use crate::addr::Family;
 
 /// Map `flows4|6`: the packet as it arrives, before anything is changed. Queue `evictable4|6`, as
-/// its values: a flow that began or ended, by the key of either direction.
+/// its values: a flow that began or ended, by the key of either direction, marked with its beginning
+/// ([`mark_of`]).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(C)]
 pub struct FlowKey<A> {
@@ -17,8 +18,23 @@ pub struct FlowKey<A> {
     pub destination_port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Zero.
+    /// Zero; in `evictable4|6` the mark.
     pub reserved: [u8; 3],
+}
+
+/// The spare bytes of a key, in its last word.
+const SPARE: u32 = mark_of(u32::MAX);
+
+/// What tells a flow from others that had or will have its key, by when it began (jiffies, low 32 bits):
+/// the mark of a key in `evictable4|6`.
+#[inline(always)]
+#[must_use]
+pub const fn mark_of(created: u32) -> u32 {
+    if cfg!(target_endian = "little") {
+        created << 8
+    } else {
+        created & 0xff_ffff
+    }
 }
 
 impl<A: Family> FlowKey<A> {
@@ -35,6 +51,19 @@ impl<A: Family> FlowKey<A> {
         if let Some(last) = bytes.last_chunk_mut() {
             *last = word.to_ne_bytes();
         }
+    }
+
+    /// Sets the mark, to [`mark_of`] a flow, or to zero as in all other maps, and returns the old one.
+    #[inline(always)]
+    pub fn set_mark(&mut self, mark: u32) -> u32 {
+        // As a word: its bytes would be loaded and stored one by one.
+        let words: &mut [u32] = bytemuck::cast_slice_mut(core::slice::from_mut(self));
+        let Some(last) = words.last_mut() else {
+            return 0;
+        };
+        let before = *last;
+        *last = before & !SPARE | mark;
+        before & SPARE
     }
 }
 
@@ -212,5 +241,29 @@ mod tests {
         six.set_ports(1, 2, 132);
         assert_eq!((six.source_port, six.destination_port), (1, 2));
         assert_eq!((six.protocol, six.reserved), (132, [0; 3]));
+    }
+
+    #[test]
+    fn a_mark_is_set_and_taken_away_and_nothing_else() {
+        let plain = FlowKey {
+            source: Ip4::new(10, 1, 2, 3),
+            source_port: 0x1234,
+            destination_port: 0xabcd,
+            protocol: 6,
+            ..FlowKey::default()
+        };
+        let mut key = plain;
+        for created in [1, 0x00ff_ffff, u32::MAX] {
+            assert_eq!(key.set_mark(mark_of(created)), 0);
+            assert_ne!(key.reserved, [0; 3]);
+            let unmarked = FlowKey {
+                reserved: plain.reserved,
+                ..key
+            };
+            assert_eq!(unmarked, plain);
+            assert_eq!(key.set_mark(0), mark_of(created));
+            assert_eq!(key, plain);
+        }
+        assert_ne!(mark_of(1), mark_of(2));
     }
 }

@@ -6,7 +6,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_common::limits::FLOWS;
+use lb_common::limits::{ENTRIES_PER_EVICTABLE, FLOWS};
 use lb_common::{Ip4, Ip6};
 use lb_tests::datapath::{Code, Endpoint, Fixture, Kernel, Service};
 use lb_tests::need;
@@ -363,5 +363,38 @@ fn a_full_table_refuses_new_flows_and_counts_them() -> Result<()> {
     let drops = world.kernel.drops()?;
     let expected = [("tc flow-table-full".to_owned(), refused)].into();
     ensure!(drops == expected, "{drops:?} instead of {expected:?}");
+    Ok(())
+}
+
+/// A client that uses its ports again soon leaves its earlier flows' places in the queue: what goes
+/// by them is not the new one.
+#[test]
+fn a_flow_that_begins_anew_does_not_go_in_place_of_the_one_before() -> Result<()> {
+    const PLACES: u32 = 256 / ENTRIES_PER_EVICTABLE;
+    need::root();
+    for family in Family::ALL {
+        let world = World::new(family, 256)?;
+        let (client, vip) = (world.kept(0), world.vip());
+        let crowd = |strangers: std::ops::Range<u32>| {
+            for i in strangers {
+                world.send(&Packet::tcp(world.stranger(i), vip, SYN))?;
+            }
+            anyhow::Ok(())
+        };
+        world.send(&Packet::tcp(client, vip, SYN))?;
+        // Its beginning and its end have a place each.
+        world.send(&Packet::tcp(client, vip, RST))?;
+        // Longer than a jiffy.
+        sleep(Duration::from_millis(30));
+        let backend = world.send(&Packet::tcp(client, vip, SYN))?;
+        let backend = backend.context("it did not begin anew")?;
+        // Those two go, and the next would be its own.
+        crowd(0..PLACES - 1)?;
+        let answered = world.answer(&Packet::tcp(backend, client, SYN | ACK))?;
+        ensure!(answered, "{family}: it went in place of the one before");
+        crowd(PLACES..2 * PLACES)?;
+        let answered = world.answer(&Packet::tcp(backend, client, SYN | ACK))?;
+        ensure!(!answered, "{family}: a flow that only began is still there");
+    }
     Ok(())
 }
