@@ -25,11 +25,15 @@ const FAIL: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const EPERM: i32 = 1;
 
+/// A socket names a frontend once, with connect(2), or with each datagram. In one program it is always the same.
+const ONCE: bool = false;
+const EACH_TIME: bool = true;
+
 /// connect(2): TCP and UDP.
 #[inline(always)]
 pub(crate) fn connect4(call: Call) -> i32 {
     if is_served_by_connect(&call) {
-        dial::<Plain4>(call)
+        dial::<Plain4, ONCE>(call)
     } else {
         PROCEED
     }
@@ -39,7 +43,7 @@ pub(crate) fn connect4(call: Call) -> i32 {
 #[inline(always)]
 pub(crate) fn connect6(call: Call) -> i32 {
     if is_served_by_connect(&call) {
-        dial6(call)
+        dial6::<ONCE>(call)
     } else {
         PROCEED
     }
@@ -49,7 +53,7 @@ pub(crate) fn connect6(call: Call) -> i32 {
 #[inline(always)]
 pub(crate) fn send4(call: Call) -> i32 {
     if call.protocol() == UDP {
-        dial::<Plain4>(call)
+        dial::<Plain4, EACH_TIME>(call)
     } else {
         PROCEED
     }
@@ -59,7 +63,7 @@ pub(crate) fn send4(call: Call) -> i32 {
 #[inline(always)]
 pub(crate) fn send6(call: Call) -> i32 {
     if call.protocol() == UDP {
-        dial6(call)
+        dial6::<EACH_TIME>(call)
     } else {
         PROCEED
     }
@@ -95,18 +99,18 @@ fn is_served_by_connect(call: &Call) -> bool {
 }
 
 #[inline(always)]
-fn dial6(call: Call) -> i32 {
+fn dial6<const NAMED: bool>(call: Call) -> i32 {
     if call.is_mapped() {
-        dial::<Mapped4>(call)
+        dial::<Mapped4, NAMED>(call)
     } else {
-        dial::<Plain6>(call)
+        dial::<Plain6, NAMED>(call)
     }
 }
 
 /// Replaces the frontend that the call names by a backend. A function of its own to the verifier:
 /// the families do not share a stack frame.
 #[inline(never)]
-fn dial<S: Seat<Address: Maps>>(call: Call) -> i32 {
+fn dial<S: Seat<Address: Maps>, const NAMED: bool>(call: Call) -> i32 {
     let of_node = call.is_of_node();
     if !of_node && globals::SOCKET_PODS.load() == 0 {
         return PROCEED;
@@ -149,7 +153,7 @@ fn dial<S: Seat<Address: Maps>>(call: Call) -> i32 {
             FAIL
         }
         Decision::Forward(forward) => {
-            redirect::<S>(call, &flow, &forward);
+            redirect::<S, NAMED>(call, &flow, &forward);
             PROCEED
         }
     }
@@ -169,7 +173,7 @@ fn draw<A: Maps>(call: &Call, flow: &FlowKey<A>, key: u64) -> u32 {
 
 /// Writes the backend into the call, and notes for the socket whom it dialled.
 #[inline(always)]
-fn redirect<S: Seat<Address: Maps>>(
+fn redirect<S: Seat<Address: Maps>, const NAMED: bool>(
     call: Call,
     flow: &FlowKey<S::Address>,
     forward: &Forward<'_, S::Address>,
@@ -183,8 +187,17 @@ fn redirect<S: Seat<Address: Maps>>(
         service_port: forward.info.service_port,
         generation: backend.generation,
     };
-    // An LRU map always has room; without an entry the socket would see the backend's name.
-    let _unlikely = S::Address::sockets().insert(&key, &dialled, 0);
+    let sockets = S::Address::sockets();
+    // To look costs a tenth of what it does to write the same again.
+    let is_noted = NAMED == EACH_TIME
+        && (sockets.get_ptr(&key)).is_some_and(|noted| {
+            // SAFETY: as in `give_frontend`; what is not read whole is not what is to be noted.
+            unsafe { *noted == dialled }
+        });
+    if !is_noted {
+        // An LRU map always has room; without an entry the socket would see the backend's name.
+        let _unlikely = sockets.insert(&key, &dialled, 0);
+    }
     affinity::remember(forward, &flow.source, live::now());
     S::set_address(&call, &backend.address);
     call.set_port(backend.port);

@@ -1,5 +1,5 @@
-//! What does connect(2) on a VIP cost? The whole time of the program, as the kernel counts it around
-//! real calls of sockets in a cgroup of their own; nothing is subtracted.
+//! What does connect(2) on a VIP cost, and what a datagram that names one? The whole time of the program, as
+//! the kernel counts it around real calls of sockets in a cgroup of their own; nothing is subtracted.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -49,19 +49,52 @@ struct Calls {
     whose: Whose,
     program: &'static str,
     family: Family,
-    kind: Type,
+    kind: Kind,
 }
 
-/// What connect(2) costs for both families, TCP and UDP.
+/// What a socket does, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// connect(2), a new socket each time.
+    Tcp,
+    Udp,
+    /// sendto(2), always the same socket.
+    Datagrams,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Datagrams];
+
+    /// The floor's program, and ours.
+    const fn programs(self, family: Family) -> [&'static str; 2] {
+        match (self, family) {
+            (Self::Datagrams, Family::V4) => ["send_lookup4", "sock_sendmsg4"],
+            (Self::Datagrams, Family::V6) => ["send_lookup6", "sock_sendmsg6"],
+            (_, Family::V4) => ["connect_lookup4", "sock_connect4"],
+            (_, Family::V6) => ["connect_lookup6", "sock_connect6"],
+        }
+    }
+
+    /// As rows name it: the case, the packets, and what is wanted.
+    const fn row(self) -> (&'static str, &'static str, [f64; 2]) {
+        match self {
+            Self::Tcp => ("connect", "TCP", [1.6, 1.3]),
+            Self::Udp => ("connect", "UDP", [2.0, 1.3]),
+            Self::Datagrams => ("sendmsg", "UDP, one socket", [2.0, 1.3]),
+        }
+    }
+}
+
+/// What these calls cost for both families.
 pub(super) fn measure(objects: &mut Objects, callers: &Callers, rounds: u32) -> Result<Vec<Row>> {
     let _counting = enable_stats(Stats::RunTime)?;
     let mut all = Vec::new();
-    for (family, floor, ours) in [
-        (Family::V4, "connect_lookup4", "sock_connect4"),
-        (Family::V6, "connect_lookup6", "sock_connect6"),
-    ] {
-        for kind in [Type::STREAM, Type::DGRAM] {
-            for (whose, program) in [(Whose::Floors, floor), (Whose::Ours, ours)] {
+    for family in [Family::V4, Family::V6] {
+        for kind in Kind::ALL {
+            for (whose, program) in [Whose::Floors, Whose::Ours]
+                .into_iter()
+                .zip(kind.programs(family))
+            {
                 all.push(Calls {
                     whose,
                     program,
@@ -73,24 +106,19 @@ pub(super) fn measure(objects: &mut Objects, callers: &Callers, rounds: u32) -> 
     }
     let series = interleave(all.len(), rounds, |i, _| all[i].turn(objects, callers))?;
     let pairs = all.chunks_exact(2).zip(series.chunks_exact(2));
-    let rows = pairs.map(|(calls, series)| Row {
-        hook: Hook::Socket,
-        family: calls[1].family,
-        case: "connect",
-        packets: if calls[1].kind == Type::STREAM {
-            "TCP"
-        } else {
-            "UDP"
-        },
-        program: calls[1].program,
-        cost: series[1].spread(),
-        floor: "connect-lookup",
-        floor_cost: series[0].spread(),
-        targets: if calls[1].kind == Type::STREAM {
-            [1.6, 1.3]
-        } else {
-            [2.0, 1.3]
-        },
+    let rows = pairs.map(|(calls, series)| {
+        let (case, packets, targets) = calls[1].kind.row();
+        Row {
+            hook: Hook::Socket,
+            family: calls[1].family,
+            case,
+            packets,
+            program: calls[1].program,
+            cost: series[1].spread(),
+            floor: "connect-lookup",
+            floor_cost: series[0].spread(),
+            targets,
+        }
     });
     Ok(rows.collect())
 }
@@ -110,7 +138,12 @@ impl Calls {
         let before = program.info()?;
         let mut last = None;
         for _ in 0..CALLS {
-            last = Some(self.call(callers)?);
+            let socket = match last.take() {
+                Some(socket) if self.kind == Kind::Datagrams => socket,
+                _ => self.open(callers)?,
+            };
+            self.call(&socket);
+            last = Some(socket);
         }
         let after = objects.program_info(self.whose, self.program)?;
         let count = after.run_count() - before.run_count();
@@ -126,22 +159,23 @@ impl Calls {
         Ok(took.as_secs_f64() * 1e9 / f64::from(CALLS))
     }
 
-    /// Dials the first Service. Nobody answers, and nobody waits for that.
-    fn call(&self, callers: &Callers) -> Result<Socket> {
-        let dialled = world::cluster_ip(self.family);
-        let protocol = if self.kind == Type::STREAM {
-            Protocol::TCP
-        } else {
-            Protocol::UDP
+    fn open(&self, callers: &Callers) -> Result<Socket> {
+        let (kind, protocol) = match self.kind {
+            Kind::Tcp => (Type::STREAM, Protocol::TCP),
+            Kind::Udp | Kind::Datagrams => (Type::DGRAM, Protocol::UDP),
         };
-        let socket = callers.sockets.open(
-            Domain::for_address(dialled),
-            self.kind.nonblocking(),
-            Some(protocol),
-        )?;
-        // In progress, or refused where the loopback is dialled.
-        let _either = socket.connect(&SockAddr::from(dialled)).is_ok();
-        Ok(socket)
+        let domain = Domain::for_address(world::cluster_ip(self.family));
+        (callers.sockets).open(domain, kind.nonblocking(), Some(protocol))
+    }
+
+    /// Names the first Service. Nobody answers, and nobody waits for that: it is in progress, or refused
+    /// where the loopback is dialled.
+    fn call(&self, socket: &Socket) {
+        let service = SockAddr::from(world::cluster_ip(self.family));
+        let _either = match self.kind {
+            Kind::Tcp | Kind::Udp => socket.connect(&service).is_ok(),
+            Kind::Datagrams => socket.send_to(b"hello", &service).is_ok(),
+        };
     }
 
     /// The last call must have been given a backend.

@@ -159,6 +159,18 @@ floors! {
         tc_lookup6 tc_full6 tc_direct6 tc_fib6 tc_inserts6;
 }
 
+/// Floor *connect-lookup*, for datagrams with an address.
+#[cgroup_sock_addr(sendmsg4)]
+fn send_lookup4(context: SockAddrContext) -> i32 {
+    i32::from(connect::look_up4(&context).is_some())
+}
+
+/// Floor *connect-lookup*, for datagrams with an address.
+#[cgroup_sock_addr(sendmsg6)]
+fn send_lookup6(context: SockAddrContext) -> i32 {
+    i32::from(connect::look_up6(&context).is_some())
+}
+
 /// Floor *connect-lookup*.
 #[cgroup_sock_addr(connect4)]
 fn connect_lookup4(context: SockAddrContext) -> i32 {

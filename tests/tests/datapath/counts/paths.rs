@@ -287,8 +287,9 @@ fn refusals(case: Case) -> Vec<Path> {
     ]
 }
 
-/// A call of the node's own socket: what it is, the program, whom it names before and after.
-pub(super) type Call = (&'static str, &'static str, Protocol, SocketAddr, SocketAddr);
+/// A call of the node's own socket: what it is, the program, whom it names before and after, and whether the
+/// socket has called so before.
+pub(super) type Call = (&'static str, &'static str, Protocol, [SocketAddr; 2], bool);
 
 /// What the calls find.
 pub(super) fn of_calls(family: Family) -> Fixture {
@@ -315,11 +316,13 @@ pub(super) fn calls(family: Family) -> Vec<Call> {
         Family::V4 => ["sock_connect4", "sock_sendmsg4"],
         Family::V6 => ["sock_connect6", "sock_sendmsg6"],
     };
+    let (ours, foreign) = ([vip, server], [other, other]);
     vec![
-        ("connect, TCP", connect, Protocol::Tcp, vip, server),
-        ("connect, UDP", connect, Protocol::Udp, vip, server),
-        ("connect, foreign", connect, Protocol::Tcp, other, other),
-        ("sendmsg", send, Protocol::Udp, vip, server),
-        ("sendmsg, foreign", send, Protocol::Udp, other, other),
+        ("connect, TCP", connect, Protocol::Tcp, ours, false),
+        ("connect, UDP", connect, Protocol::Udp, ours, false),
+        ("connect, foreign", connect, Protocol::Tcp, foreign, false),
+        ("sendmsg, first", send, Protocol::Udp, ours, false),
+        ("sendmsg, later", send, Protocol::Udp, ours, true),
+        ("sendmsg, foreign", send, Protocol::Udp, foreign, false),
     ]
 }
