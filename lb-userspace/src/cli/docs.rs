@@ -84,7 +84,7 @@ fn the_page_about_settings() {
         writeln!(page, "- `{flag}`").expect("a text takes everything");
     }
     page.push_str(
-        "\n## Names of others\n\nkube-proxy's `--hostname-override` and `--master`, and the API server's `--service-cluster-ip-range` and \
+        "\n## Names of others\n\nkube-proxy's `--hostname-override`, `--master` and `--iptables-localhost-nodeports`, and the API server's `--service-cluster-ip-range` and \
          `--service-node-port-range` are understood as well.\n\n\
          ## Maps\n\nWhose size `--maps` may change, and the number of elements that they have room \
          for otherwise. A map that is full is a problem that `lb get problems` shows. A size takes \

@@ -169,6 +169,10 @@ impl Document<'_> {
             _ => "iptables.masqueradeAll",
         };
         set("masquerade-all", masquerade, self.given(masquerade));
+        if mode == "iptables" {
+            let path = "iptables.localhostNodePorts";
+            set("nodeport-localhost", path, self.given(path));
+        }
         if mode != "nftables" && self.given("nodePortAddresses").is_none() {
             let everywhere = ["0.0.0.0/0", "::/0"].map(str::to_owned);
             set("nodeport-addresses", "mode", Some(everywhere.into()));
@@ -233,6 +237,21 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
+impl Tree {
+    /// Its values, each with the name that it has in a mapping.
+    fn words(self, name: &str, words: &mut Vec<String>) {
+        match self {
+            Self::Leaf(values) if name.is_empty() => words.extend(values),
+            Self::Leaf(values) => words.push(format!("{name}={}", values.join(","))),
+            Self::Branch(tree) => {
+                for (name, node) in tree {
+                    node.value.words(&name, words);
+                }
+            }
+        }
+    }
+}
+
 struct TreeVisitor;
 
 impl TreeVisitor {
@@ -279,8 +298,8 @@ impl<'de> Visitor<'de> for TreeVisitor {
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Tree, S::Error> {
         let mut values = Vec::new();
-        while let Some(value) = list.next_element::<String>()? {
-            values.push(value);
+        while let Some(element) = list.next_element::<Tree>()? {
+            element.words("", &mut values);
         }
         Ok(Tree::Leaf(values))
     }

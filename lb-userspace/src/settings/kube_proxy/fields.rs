@@ -73,6 +73,10 @@ pub const FIELDS: &[(&str, Fate)] = &[
         "iptables.masqueradeAll",
         Means("`--masquerade-all`, unless `mode` is `nftables`"),
     ),
+    (
+        "iptables.localhostNodePorts",
+        Means("`--nodeport-localhost`, where it is written and `mode` is `iptables`"),
+    ),
     ("iptables", Ignored("there are no iptables rules")),
     ("ipvs", Ignored("there is no IPVS")),
     ("logging", Ignored("RUST_LOG says how much is logged")),
@@ -115,7 +119,6 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("configSyncPeriod", "15m0s"),
     ("conntrack.maxPerCore", "32768"),
     ("conntrack.min", "131072"),
-    ("iptables.localhostNodePorts", "true"),
     ("iptables.masqueradeBit", "14"),
     ("iptables.minSyncPeriod", "1s"),
     ("iptables.syncPeriod", "30s"),

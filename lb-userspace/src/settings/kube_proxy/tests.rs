@@ -143,6 +143,121 @@ fn kube_proxys_fields_are_taken_mapped_or_named() {
     }
 }
 
+/// Every field of Kubernetes 1.36, with a value that asks for something.
+const EVERYTHING: &str = "\
+bindAddress: 192.0.2.1
+bindAddressHardFail: true
+clientConnection: {acceptContentTypes: a, burst: 1, contentType: b, kubeconfig: /etc/lb/kubeconfig, qps: 2}
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 1s
+conntrack: {maxPerCore: 1, min: 2, tcpBeLiberal: true, tcpCloseWaitTimeout: 3s, tcpEstablishedTimeout: 4s,
+  udpStreamTimeout: 5s, udpTimeout: 6s}
+detectLocal: {bridgeInterface: br0, interfaceNamePrefix: cali}
+detectLocalMode: InterfaceNamePrefix
+enableProfiling: true
+featureGates: {A: true}
+healthzBindAddress: 127.0.0.1:7
+hostnameOverride: node-a
+iptables: {localhostNodePorts: true, masqueradeAll: true, masqueradeBit: 1, minSyncPeriod: 2s, syncPeriod: 3s}
+ipvs: {excludeCIDRs: [10.0.0.0/8], minSyncPeriod: 1s, scheduler: rr, strictARP: true, syncPeriod: 2s, tcpFinTimeout: 3s,
+  tcpTimeout: 4s, udpTimeout: 5s}
+logging: {flushFrequency: 1s, format: json, options: {json: {infoBufferSize: 1, splitStream: true},
+  text: {infoBufferSize: 2, splitStream: true}}, verbosity: 3, vmodule: [{filePattern: a*, verbosity: 9}]}
+metricsBindAddress: 127.0.0.1:8
+mode: iptables
+nftables: {masqueradeAll: true, masqueradeBit: 1, minSyncPeriod: 2s, syncPeriod: 3s}
+nodePortAddresses: [192.0.2.0/24]
+oomScoreAdj: -1
+portRange: 1-2
+showHiddenMetricsForVersion: '1.35'
+windowsRunAsService: true
+winkernel: {enableDSR: true, forwardHealthCheckVip: true, networkName: a, rootHnsEndpointName: b, sourceVip: c}
+";
+
+#[test]
+fn no_field_of_kubernetes_1_36_is_passed_over_in_silence() {
+    let head = format!("apiVersion: {VERSION}\nkind: {KIND}\n");
+    let (settings, remarks) = read_kube_proxys("everything", &(head + EVERYTHING)).expect("read");
+    let flags = [
+        "--node-address=192.0.2.1",
+        "--kubeconfig=/etc/lb/kubeconfig",
+        "--cluster-cidr=10.244.0.0/16",
+        "--timeouts=tcp-half-closed=3,tcp-established=4,udp-assured=5,udp=6",
+        "--pod-link=cali*",
+        "--healthz-bind-address=127.0.0.1:7",
+        "--node-name=node-a",
+        "--nodeport-localhost",
+        "--masquerade-all",
+        "--metrics-bind-address=127.0.0.1:8",
+        "--nodeport-addresses=192.0.2.0/24",
+    ];
+    assert_eq!(settings, read(&flags, &[]).expect("settings"));
+    let named: Vec<_> = remarks
+        .iter()
+        .map(|remark| {
+            let (path, _) = remark
+                .split_once(": ")
+                .expect("a place")
+                .1
+                .split_once(':')
+                .expect("a path");
+            path
+        })
+        .collect();
+    let expected = [
+        "bindAddressHardFail",
+        "clientConnection.acceptContentTypes",
+        "clientConnection.burst",
+        "clientConnection.contentType",
+        "clientConnection.qps",
+        "configSyncPeriod",
+        "conntrack.maxPerCore",
+        "conntrack.min",
+        "conntrack.tcpBeLiberal",
+        "detectLocal.bridgeInterface",
+        "enableProfiling",
+        "featureGates.A",
+        "iptables.masqueradeBit",
+        "iptables.minSyncPeriod",
+        "iptables.syncPeriod",
+        "ipvs.excludeCIDRs",
+        "ipvs.minSyncPeriod",
+        "ipvs.scheduler",
+        "ipvs.strictARP",
+        "ipvs.syncPeriod",
+        "ipvs.tcpFinTimeout",
+        "ipvs.tcpTimeout",
+        "ipvs.udpTimeout",
+        "logging.flushFrequency",
+        "logging.format",
+        "logging.options.json.infoBufferSize",
+        "logging.options.json.splitStream",
+        "logging.options.text.infoBufferSize",
+        "logging.options.text.splitStream",
+        "logging.verbosity",
+        "logging.vmodule",
+        "nftables.masqueradeBit",
+        "nftables.minSyncPeriod",
+        "nftables.syncPeriod",
+        "oomScoreAdj",
+        "portRange",
+        "showHiddenMetricsForVersion",
+        "windowsRunAsService",
+        "winkernel.enableDSR",
+        "winkernel.forwardHealthCheckVip",
+        "winkernel.networkName",
+        "winkernel.rootHnsEndpointName",
+        "winkernel.sourceVip",
+    ];
+    // What belongs to the other mode has a meaning, but not here.
+    assert_eq!(named, expected);
+    let of_modules = "logging.vmodule: filePattern=a*,verbosity=9: ignored";
+    assert!(
+        remarks.iter().any(|remark| remark.contains(of_modules)),
+        "{remarks:?}"
+    );
+}
+
 #[test]
 fn a_wrong_value_of_kube_proxys_is_told_with_its_line() {
     let text = KUBEADM.replace("10.244.0.0/16,", "10.244.0.0,");
