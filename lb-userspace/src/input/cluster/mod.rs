@@ -83,6 +83,13 @@ impl Following {
     }
 }
 
+impl Options {
+    /// Whether nobody says where the API server is but the pod's environment, which knows its ClusterIP.
+    fn is_by_cluster_ip(&self) -> bool {
+        self.kubeconfig.is_empty() && self.api_server.is_none()
+    }
+}
+
 /// Follows the cluster: the first update with changes holds everything. That the API server does not
 /// answer is no error but a problem in an update; what it said last stays.
 ///

@@ -311,7 +311,20 @@ impl Source {
             let consequence = "until then problems are told on the nodes alone";
             problem(EVENTS.into(), format!("{why}; {consequence}"))
         });
-        lists.chain(refusal).collect()
+        let bootstrap = self.may_need_itself().then(|| {
+            let why = "nothing is known yet, and the ClusterIP by which pods reach the API server may be for lb \
+                       itself to serve: give an address of the API server's own, https://HOST:PORT";
+            problem("--api-server".into(), why.into())
+        });
+        lists.chain(refusal).chain(bootstrap).collect()
+    }
+
+    /// Whether the server cannot be reached, at an address that lb may have to serve first.
+    fn may_need_itself(&self) -> bool {
+        let is_unreached = |trouble: &Trouble| !trouble.is_forbidden && !trouble.is_absent;
+        self.options.is_by_cluster_ip()
+            && !self.is_complete()
+            && self.troubles.values().any(is_unreached)
     }
 
     fn of_node(&self) -> Option<Problem> {

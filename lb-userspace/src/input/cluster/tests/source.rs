@@ -11,9 +11,13 @@ use crate::input::{Unmapped, UnmappedReason};
 use crate::model::{Change, ObjectName};
 
 fn source() -> Source {
+    of(Options::default())
+}
+
+fn of(options: Options) -> Source {
     let options = Options {
         node_name: "node-a".into(),
-        ..Options::default()
+        ..options
     };
     Source::new(options, "https://192.0.2.1:6443".into())
 }
@@ -281,4 +285,35 @@ fn what_slices_follow_is_told_once_and_not_before_everything_is_known() {
     source.hear(Kind::EndpointSlice, News::Gone(name));
     now(&mut source, slice("six", 2, "IPv6", "yesterday"));
     assert_eq!(told(&mut source), []);
+}
+
+#[test]
+fn a_server_behind_its_own_cluster_ip_is_to_be_named_while_nothing_is_known() {
+    let of_bootstrap = |source: &mut Source| {
+        let problems = source.tell().problems;
+        let texts = problems.iter().map(ToString::to_string);
+        texts.filter(|text| text.contains("--api-server")).count()
+    };
+    let mut source = source();
+    source.hear(
+        Kind::Service,
+        News::Trouble(Trouble {
+            is_forbidden: true,
+            ..trouble("forbidden")
+        }),
+    );
+    assert_eq!(of_bootstrap(&mut source), 0, "it was reached");
+    for kind in [Kind::Service, Kind::EndpointSlice] {
+        source.hear(kind, News::Trouble(trouble("connection refused")));
+    }
+    assert_eq!(of_bootstrap(&mut source), 1);
+    let mut known = complete(vec![reading("kubia", 1, 80)]);
+    known.hear(Kind::Service, News::Trouble(trouble("connection refused")));
+    assert_eq!(of_bootstrap(&mut known), 0, "it was known");
+    let mut source = of(Options {
+        api_server: Some("https://192.0.2.1:6443".parse().expect("an address")),
+        ..Options::default()
+    });
+    source.hear(Kind::Service, News::Trouble(trouble("connection refused")));
+    assert_eq!(of_bootstrap(&mut source), 0, "it was named");
 }
