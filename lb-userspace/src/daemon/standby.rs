@@ -18,8 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Standby {
     wish: Option<Wish>,
-    /// Whether a kube-proxy's rules are here.
-    has_rules: bool,
+    /// A kube-proxy's rules; none before it is known.
+    rules: Option<Vec<Leftover>>,
     /// Why the last look did not tell.
     failure: Option<String>,
     looked_at: Instant,
@@ -29,7 +29,7 @@ impl Standby {
     pub(super) fn look(settings: &Settings, links: &Facts) -> Self {
         let mut standby = Self::unknown(Wish::read(&settings.state_file()));
         standby.saw(leftovers(links));
-        if standby.has_rules {
+        if standby.is_beside_kube_proxy() {
             standby.say(settings);
         }
         standby
@@ -39,7 +39,7 @@ impl Standby {
     fn unknown(wish: Option<Wish>) -> Self {
         Self {
             wish,
-            has_rules: true,
+            rules: None,
             failure: None,
             looked_at: Instant::now(),
         }
@@ -51,11 +51,11 @@ impl Standby {
         if wish == self.wish && self.looked_at.elapsed() < LOOK_EVERY {
             return false;
         }
-        let before = (self.is_on(settings), self.has_rules);
+        let before = (self.is_on(settings), self.is_beside_kube_proxy());
         self.wish = wish;
         self.saw(leftovers(links));
         self.looked_at = Instant::now();
-        let has_changed = before != (self.is_on(settings), self.has_rules);
+        let has_changed = before != (self.is_on(settings), self.is_beside_kube_proxy());
         if has_changed {
             self.say(settings);
         }
@@ -66,13 +66,17 @@ impl Standby {
     fn saw(&mut self, found: io::Result<Vec<Leftover>>) {
         match found {
             Ok(found) => {
-                self.has_rules = !found.is_empty();
+                self.rules = Some(found);
                 self.failure = None;
             }
             Err(error) => {
                 let error = error.to_string();
                 if self.failure.as_ref() != Some(&error) {
-                    let so_far = if self.has_rules { "here" } else { "not here" };
+                    let so_far = if self.is_beside_kube_proxy() {
+                        "here"
+                    } else {
+                        "not here"
+                    };
                     warn!(%error, "kube-proxy's rules cannot be looked for; taken for {so_far}");
                 }
                 self.failure = Some(error);
@@ -81,21 +85,24 @@ impl Standby {
     }
 
     /// Whether a kube-proxy may know connections that we do not.
-    pub(super) const fn is_beside_kube_proxy(&self) -> bool {
-        self.has_rules
+    pub(super) fn is_beside_kube_proxy(&self) -> bool {
+        self.rules.as_ref().is_none_or(|rules| !rules.is_empty())
     }
 
     /// Whether what begins is a kube-proxy's. Without its rules nobody else would serve.
     pub(super) fn is_on(&self, settings: &Settings) -> bool {
         let wish = self.wish.map(|wish| wish == Wish::StandBy);
-        self.has_rules && wish.unwrap_or(settings.standby)
+        self.is_beside_kube_proxy() && wish.unwrap_or(settings.standby)
     }
 
     fn say(&self, settings: &Settings) {
         if self.is_on(settings) {
             info!("standing by: kube-proxy's rules serve what begins, until `lb takeover`");
-        } else if self.has_rules {
+        } else if self.is_beside_kube_proxy() {
             info!("serving beside kube-proxy's rules: what they translated before passes");
+            for found in self.rules.iter().flatten() {
+                warn!(remedy = found.remedy(), "kube-proxy left {found}");
+            }
         } else {
             info!("serving: kube-proxy's rules are not here");
         }

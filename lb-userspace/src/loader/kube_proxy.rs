@@ -1,6 +1,7 @@
 //! What did a kube-proxy leave behind on this machine, in any of its modes?
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io;
 
@@ -26,6 +27,49 @@ pub enum Leftover {
     Iptables(String),
     /// Virtual services of IPVS, and whether the link of kube-proxy is there.
     Ipvs(usize, bool),
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nftables(chains) => write!(f, "nftables table {TABLE} with {chains} chains"),
+            Self::Iptables(table) => write!(f, "iptables chain {CHAIN} in table {table}"),
+            Self::Ipvs(services, has_link) => {
+                write!(f, "{services} virtual services of IPVS")?;
+                if *has_link {
+                    write!(f, " and link {LINK}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Leftover {
+    /// What takes it away, once kube-proxy has stopped.
+    #[must_use]
+    pub const fn cleanup(&self) -> &'static str {
+        match self {
+            Self::Nftables(_) => "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy",
+            Self::Iptables(_) => "kube-proxy --cleanup",
+            Self::Ipvs(..) => {
+                "kube-proxy --cleanup (without it: ipvsadm --clear; ip link delete kube-ipvs0)"
+            }
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let takes_over = match self {
+            Self::Ipvs(..) => "",
+            Self::Nftables(_) | Self::Iptables(_) => "`lb takeover` keeps its connections; ",
+        };
+        format!(
+            "{takes_over}stop kube-proxy if it runs, then: {}",
+            self.cleanup()
+        )
+    }
 }
 
 /// Looks for them, in the network namespace of this thread; needs `CAP_NET_ADMIN`.

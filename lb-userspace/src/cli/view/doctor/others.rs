@@ -53,37 +53,11 @@ pub(super) fn kube_proxy(found: &Result<Vec<Leftover>, String>) -> Vec<FindingRe
 
 /// Rules of a kube-proxy: ours come first, so they steer what ours pass, and slow down the rest.
 fn leftover(leftover: &Leftover) -> FindingRecord {
-    let (found, cleanup) = match leftover {
-        Leftover::Nftables(chains) => (
-            format!("nftables table kube-proxy with {chains} chains"),
-            "nft delete table ip kube-proxy; nft delete table ip6 kube-proxy".to_owned(),
-        ),
-        Leftover::Iptables(table) => (
-            format!("iptables chain KUBE-SERVICES in table {table}"),
-            "kube-proxy --cleanup".to_owned(),
-        ),
-        Leftover::Ipvs(services, has_link) => (
-            format!(
-                "{services} virtual services of IPVS{}",
-                if *has_link {
-                    " and link kube-ipvs0"
-                } else {
-                    ""
-                }
-            ),
-            "kube-proxy --cleanup (without it: ipvsadm --clear; ip link delete kube-ipvs0)"
-                .to_owned(),
-        ),
-    };
     let mut finding = note(
         "kube-proxy",
-        format!("{found}: ours serve first, but what ours pass still meets its old rules"),
+        format!("{leftover}: ours serve first, but what ours pass still meets its old rules"),
     );
-    let takes_over = match leftover {
-        Leftover::Ipvs(..) => "",
-        Leftover::Nftables(_) | Leftover::Iptables(_) => "`lb takeover` keeps its connections; ",
-    };
-    finding.remedy = format!("{takes_over}stop kube-proxy if it runs, then: {cleanup}");
+    finding.remedy = leftover.remedy();
     finding
 }
 
