@@ -70,7 +70,8 @@ fn datagrams_come_back(make: fn() -> Result<Cluster>, hooks: &str) {
             Vec::new()
         };
         let lb = Lb::started(cluster.here(), &manifests, hooks)?;
-        echo_all(&[&pod, cluster.outside()])?;
+        let echoed = echo_all(&[&pod, cluster.outside()]);
+        echoed.with_context(|| lb.output(&["drops"]).unwrap_or_default())?;
         ensure!(cluster.here().invalid_packets()? == 0);
         lb.uninstall()
     });
