@@ -55,13 +55,13 @@ struct Seen {
 }
 
 /// Clients of one family, the frontend that they dial and its two backends.
-struct World {
-    kernel: Kernel,
+pub(super) struct World {
+    pub(super) kernel: Kernel,
     family: Family,
 }
 
 impl World {
-    fn new(family: Family, flows: u32) -> Result<Self> {
+    pub(super) fn new(family: Family, flows: u32) -> Result<Self> {
         let mut world = Self {
             kernel: Kernel::with_flows(flows)?,
             family,
@@ -125,7 +125,7 @@ impl World {
         }
     }
 
-    fn vip(&self) -> SocketAddr {
+    pub(super) fn vip(&self) -> SocketAddr {
         SocketAddr::new(self.address([10, 43, 165, 39], [0x43, 0xa527]), 80)
     }
 
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// A client of the flows that must not be broken.
-    fn kept(&self, i: u16) -> SocketAddr {
+    pub(super) fn kept(&self, i: u16) -> SocketAddr {
         SocketAddr::new(self.address([10, 42, 1, 1], [0x42, 0x101]), 20_000 + i)
     }
 
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Gives the frontend a packet; which backend it went to, if to any.
-    fn send(&self, packet: &Packet) -> Result<Option<SocketAddr>> {
+    pub(super) fn send(&self, packet: &Packet) -> Result<Option<SocketAddr>> {
         let run = self.kernel.run("tc_pod_in", LINK, &packet.bytes())?;
         let to = |backend: &SocketAddr| packet.between(packet.source, *backend).bytes();
         let mut backends = [1, 2].map(|host| self.backend(host)).into_iter();
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Has the backend answer; whether the client sees the frontend.
-    fn answer(&self, packet: &Packet) -> Result<bool> {
+    pub(super) fn answer(&self, packet: &Packet) -> Result<bool> {
         let run = self.kernel.run("tc_pod_out", LINK, &packet.bytes())?;
         let as_vip = packet.between(self.vip(), packet.destination);
         Ok(run.code == Code::Next && run.bytes == as_vip.bytes())

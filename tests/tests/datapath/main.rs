@@ -10,6 +10,7 @@ mod flows;
 mod foreign;
 mod forward;
 mod fragments;
+mod halves;
 mod handover;
 mod headers;
 mod icmp;
