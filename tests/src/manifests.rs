@@ -123,19 +123,19 @@ fn replace(api: &Api<'_>, before: &[Value], after: &[Value]) -> Result<()> {
         if is_ending(object) {
             if same.is_some_and(|before| !is_ending(before)) {
                 // Without a kubelet it stays so until it is deleted for good.
-                api.delete(object, GRACE_SECONDS)?;
+                api.delete(&[object], GRACE_SECONDS)?;
             }
         } else if same != Some(object) {
             applied.push(object.clone());
         }
     }
     api.apply(&applied)?;
-    for object in before {
-        if !after.iter().any(|after| id(after) == id(object)) {
-            api.delete(object, 0)?;
-        }
+    let is_left = |object: &&Value| after.iter().any(|after| id(after) == id(object));
+    let gone: Vec<_> = before.iter().filter(|object| !is_left(object)).collect();
+    if gone.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    api.delete(&gone, 0)
 }
 
 /// Longer than any test.

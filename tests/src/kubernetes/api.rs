@@ -67,14 +67,14 @@ impl<'p> Api<'p> {
         Ok(())
     }
 
-    /// Deletes an object; a pod with a grace period is terminating until then, as there is no
-    /// kubelet.
+    /// Deletes objects; a pod with a grace period is terminating until then, as there is no kubelet.
     ///
     /// # Errors
-    /// There is none.
-    pub fn delete(&self, object: &Value, grace_seconds: u32) -> Result<()> {
+    /// One is not there.
+    pub fn delete(&self, objects: &[&Value], grace_seconds: u32) -> Result<()> {
         let options = json!({"gracePeriodSeconds": grace_seconds});
-        self.calls(vec![call(Method::DELETE, &path(object)?, JSON, &options)?])?;
+        let delete = |object: &&Value| call(Method::DELETE, &path(object)?, JSON, &options);
+        self.calls(objects.iter().map(delete).collect::<Result<_>>()?)?;
         Ok(())
     }
 
