@@ -216,9 +216,15 @@ impl Service {
 
     /// As type LoadBalancer, with these addresses given by a provider.
     #[must_use]
-    pub fn load_balancer(mut self, ips: &[IpAddr]) -> Self {
-        self.spec["type"] = json!("LoadBalancer");
+    pub fn load_balancer(self, ips: &[IpAddr]) -> Self {
         let ingress: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        self.ingress(&ingress)
+    }
+
+    /// As type LoadBalancer, with what a provider gave it, word by word.
+    #[must_use]
+    pub fn ingress(mut self, ingress: &[Value]) -> Self {
+        self.spec["type"] = json!("LoadBalancer");
         self.status = json!({"loadBalancer": {"ingress": ingress}});
         self
     }
@@ -228,6 +234,12 @@ impl Service {
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.spec[field] = value;
         self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The object.

@@ -4,6 +4,7 @@
 //! namespaces; the EndpointSlice controller makes their slices.
 
 mod events;
+mod fields;
 mod life;
 mod observed;
 mod rbac;
