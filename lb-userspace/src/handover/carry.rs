@@ -15,6 +15,7 @@ use lb_common::flow::mirror_key;
 use lb_common::layout::{FLOW_HAIRPIN, FLOW_HELD, FLOW_SNAT, Flow, FlowKey};
 use lb_common::tcp;
 
+use super::ipvs;
 use super::ours::{remove, take_port};
 use super::{
     Circumstances, Over, Passage, Passenger, Plan, Way, Why, ends_of_flow, give_all, take_all,
@@ -48,6 +49,9 @@ pub enum HandoverError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// IPVS' table cannot be read.
+    #[error("connections of IPVS: {0}: run as root")]
+    Ipvs(#[source] io::Error),
     /// Our maps cannot be read or written.
     #[error(transparent)]
     Tables(#[from] DataplaneError),
@@ -109,7 +113,7 @@ impl<'t> Handover<'t> {
         })
     }
 
-    /// What nf_conntrack knows, and what becomes of it.
+    /// What nf_conntrack knows, and what becomes of it; what IPVS translates stays.
     ///
     /// # Errors
     /// See [`HandoverError`].
@@ -118,7 +122,9 @@ impl<'t> Handover<'t> {
             .conntrack
             .connections()
             .map_err(conntrack("list connections"))?;
-        Ok(take_all(&connections, &self.tables.read()?, circumstances))
+        let mut plan = take_all(&connections, &self.tables.read()?, circumstances);
+        ipvs::name(ipvs::connections().map_err(HandoverError::Ipvs)?, &mut plan);
+        Ok(plan)
     }
 
     /// What our table holds, and what becomes of it.

@@ -4,6 +4,7 @@
 
 mod carry;
 mod give;
+mod ipvs;
 mod ours;
 mod plan;
 mod take;
@@ -40,6 +41,8 @@ pub enum Why {
     Offloaded,
     /// It is in a zone of its own.
     Zone,
+    /// IPVS translates it, which takes no connection of others into its table, nor gives one away.
+    Ipvs,
     /// Bridged packets that netfilter does not see.
     Bridged,
     /// Its handshake did not come to an end while it was waited for.
@@ -61,6 +64,7 @@ impl fmt::Display for Why {
             Self::Sequence => "a helper of nf_conntrack changes its sequence numbers",
             Self::Offloaded => "a flow table of nftables forwards it past all others",
             Self::Zone => "it is in a zone of nf_conntrack that is not the usual one",
+            Self::Ipvs => "IPVS translates it: it goes on for as long as kube-proxy's rules are there",
             Self::Bridged => "its packets stay on a bridge where netfilter does not see them (bridge-nf-call-iptables is off)",
             Self::Opening => "its handshake has not come to an end",
             Self::PortTaken => "another connection has the port that its replies come to",
