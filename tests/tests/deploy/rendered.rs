@@ -60,7 +60,42 @@ fn the_base_is_privileged_and_complete() -> Result<()> {
         return Ok(());
     };
     ensure!(objects.len() == 5, "{objects:?}");
+    let daemon_set = of_kind(objects.clone(), "DaemonSet")?["spec"].clone();
+    let pod = &daemon_set["template"]["spec"];
+    for (what, is_there) in [
+        (
+            "as urgent as the node",
+            pod["priorityClassName"] == "system-node-critical",
+        ),
+        ("in the node's network", pod["hostNetwork"] == true),
+        (
+            "on every node",
+            pod["tolerations"][0]["operator"] == "Exists",
+        ),
+        (
+            "not on all nodes at once",
+            daemon_set["updateStrategy"]["rollingUpdate"]["maxUnavailable"].is_string(),
+        ),
+    ] {
+        ensure!(is_there, "{what}: {daemon_set}");
+    }
     let container = container(objects)?;
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        ensure!(
+            container[probe]["httpGet"]["path"].is_string(),
+            "{probe}: {container}"
+        );
+    }
+    // Or what is pinned would go with the container.
+    let mounts = container["volumeMounts"].as_array().context("no mounts")?;
+    let bpffs = mounts
+        .iter()
+        .find(|mount| mount["mountPath"] == "/sys/fs/bpf");
+    ensure!(
+        bpffs.is_some_and(|mount| mount["mountPropagation"] == "Bidirectional"),
+        "{mounts:?}"
+    );
+    ensure!(container["securityContext"]["readOnlyRootFilesystem"] == true);
     ensure!(container["securityContext"]["privileged"] == true);
     let image = container["image"].as_str().context("no image")?;
     ensure!(

@@ -63,6 +63,23 @@ pub(super) struct Patience {
     pub(super) absent: Duration,
 }
 
+impl Patience {
+    /// No pause at all for what happens now and then.
+    fn short_pause(&self, short: u32) -> Duration {
+        match short.checked_sub(2) {
+            None => Duration::ZERO,
+            Some(short) => self.pause(short),
+        }
+    }
+
+    /// Doubled each time, and never the same on two nodes: a server that comes back is asked by all
+    /// of them.
+    pub(super) fn pause(&self, short: u32) -> Duration {
+        let pause = self.pause * (1 << short.min(16));
+        pause.min(self.longest_pause).mul_f64(0.5 + chance())
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
@@ -134,40 +151,23 @@ impl Follower {
                     if is_absent {
                         self.patience.absent
                     } else {
-                        self.pause(short)
+                        self.patience.pause(short)
                     }
                 }
                 Err(Ended::Expired) => {
                     info!(kind, "the watch expired: beginning with a list");
                     self.from = None;
-                    self.short_pause(short)
+                    self.patience.short_pause(short)
                 }
                 Err(Ended::NoStreams) => {
                     self.streams = false;
-                    self.short_pause(short)
+                    self.patience.short_pause(short)
                 }
-                Ok(()) => self.short_pause(short),
+                Ok(()) => self.patience.short_pause(short),
             };
             short += 1;
             sleep(pause).await;
         }
-    }
-
-    /// No pause at all for what happens now and then.
-    fn short_pause(&self, short: u32) -> Duration {
-        match short.checked_sub(2) {
-            None => Duration::ZERO,
-            Some(short) => self.pause(short),
-        }
-    }
-
-    /// Doubled each time, and never the same on two nodes: a server that comes back is asked by all
-    /// of them.
-    fn pause(&self, short: u32) -> Duration {
-        let pause = self.patience.pause * (1 << short.min(16));
-        pause
-            .min(self.patience.longest_pause)
-            .mul_f64(0.5 + chance())
     }
 
     /// From a list or a version to the end of the watch.

@@ -72,10 +72,15 @@ mod tests {
 
     #[test]
     fn selectors_are_part_of_every_request() {
-        let [services, _, cidrs, node] = resources("node-a");
+        let [services, slices, cidrs, node] = resources("node-a");
+        let of_others = "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless";
         assert_eq!(
             services.request(&[("watch", "true")]),
-            "/api/v1/services?labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless&watch=true"
+            format!("/api/v1/services?{of_others}&watch=true")
+        );
+        assert_eq!(
+            slices.request(&[]),
+            format!("/apis/discovery.k8s.io/v1/endpointslices?{of_others}")
         );
         assert_eq!(
             cidrs.request(&[("limit", "500")]),

@@ -68,3 +68,27 @@ pub(super) fn service_cidr(object: &ServiceCIDR, findings: &mut Findings) -> Vec
     }
     prefixes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_leaves_that_is_deleted_or_is_about_to_be() {
+        let taint = |key: &str| {
+            format!(r#"{{"spec":{{"taints":[{{"key":"{key}","effect":"NoSchedule"}}]}}}}"#)
+        };
+        for (json, expected) in [
+            ("{}".to_owned(), false),
+            (taint("node.kubernetes.io/unschedulable"), false),
+            (taint(TO_BE_DELETED), true),
+            (
+                r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"}}"#.to_owned(),
+                true,
+            ),
+        ] {
+            let node = serde_json::from_str(&json).expect("a Node");
+            assert_eq!(is_leaving(&node), expected, "{json}");
+        }
+    }
+}

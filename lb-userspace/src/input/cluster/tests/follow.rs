@@ -109,6 +109,33 @@ fn status(code: u16) -> String {
     )
 }
 
+fn too_large() -> String {
+    r#"{"kind":"Status","status":"Failure","code":504,"message":"because","reason":"Timeout","details":{"causes":[{"reason":"ResourceVersionTooLarge","message":"Too large resource version"}]}}"#
+        .to_owned()
+}
+
+#[test]
+fn a_server_in_trouble_is_asked_ever_more_seldom() {
+    let patience = Patience {
+        pause: Duration::from_secs(1),
+        longest_pause: Duration::from_secs(30),
+        ..QUICK
+    };
+    for (short, seconds) in [(0, 1), (1, 2), (4, 16), (5, 30), (200, 30)] {
+        let pauses: Vec<_> = (0..16).map(|_| patience.pause(short)).collect();
+        let mean = Duration::from_secs(seconds);
+        let range = mean / 2..=mean * 3 / 2;
+        assert!(
+            pauses.iter().all(|pause| range.contains(pause)),
+            "{short}: {pauses:?}"
+        );
+        assert!(
+            pauses.iter().any(|pause| *pause != pauses[0]),
+            "all nodes at once: {pauses:?}"
+        );
+    }
+}
+
 fn names(names: &[(&str, &str)]) -> Vec<(String, String)> {
     let names = names.iter();
     names
@@ -186,15 +213,21 @@ async fn an_expired_watch_begins_with_a_list_again() {
         ]),
         // Some servers say so at once.
         Answer::Whole(410, status(410)),
-        Answer::Silence(vec![end_of_list(20)]),
+        Answer::Lines(vec![end_of_list(20)]),
+        // After etcd was restored, versions begin earlier again.
+        Answer::Whole(504, too_large()),
+        Answer::Silence(vec![end_of_list(3)]),
     ]);
     assert_eq!(followed.listed().await, []);
     assert_eq!(followed.listed().await, names(&[("kubia", "8")]));
+    assert_eq!(followed.listed().await, []);
     assert_eq!(followed.listed().await, []);
     for parts in [
         ["sendInitialEvents", "!resourceVersion="],
         ["sendInitialEvents", "!resourceVersion="],
         ["!sendInitialEvents", "resourceVersion=9"],
+        ["sendInitialEvents", "!resourceVersion="],
+        ["!sendInitialEvents", "resourceVersion=20"],
         ["sendInitialEvents", "!resourceVersion="],
     ] {
         followed.asked(&parts);
