@@ -23,8 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Compare maps, links and pins in the kernel with what `lb run` wrote there
 ///
-/// Changes nothing; `lb run` itself compares and mends every --audit-interval. Works with `lb run`
-/// down, too: what it wrote last counts. The exit code is 1 if something differs, or if there is
+/// Changes nothing; `lb run` itself compares and mends every --audit-interval, filters and the order
+/// of programs as well. Works with `lb run` down, too: what it wrote last counts. The exit code is 1 if something differs, or if there is
 /// nothing to compare with.
 #[derive(Args, Debug)]
 pub(super) struct Verify {
