@@ -65,6 +65,11 @@ pub(crate) const TOOLS: &[Tool] = &[
         purpose: "offloads off on test links",
     },
     Tool {
+        program: "wg",
+        package: "wireguard-tools",
+        purpose: "a tunnel between nodes of the tests",
+    },
+    Tool {
         program: "iperf3",
         package: "iperf3",
         purpose: "what others measure by",

@@ -194,7 +194,8 @@ and no other.
 | SCTP associations through ClusterIPs and node ports, from pods and outside | `associations_go_through_cluster_ips_and_node_ports` | on 6.12 |
 | no connection fails where 2 % of packets are lost, some doubled and some overtaken, at TC and XDP: 5,000 of them | `no_connection_fails_where_packets_are_lost_doubled_and_overtaken` | on 6.12 |
 | streams and new connections outlive a failing member of a bond, at TC and XDP (which bonds have from 5.15 on) | `streams_outlive_a_member_of_a_bond_at_traffic_control`, `streams_outlive_a_member_of_a_bond_at_xdp` | on 6.12 |
-| everything is served by a VLAN | `a_vlan_is_served_where_the_tag_is_beside_the_packet` | on 6.12 |
+| everything is served by a VLAN, and by a VLAN of a VLAN of a bond | `a_vlan_is_served_where_the_tag_is_beside_the_packet`, `a_vlan_of_a_vlan_of_a_bond_is_served` | on 6.12 |
+| pods behind WireGuard are reached, and reach Services | `pods_behind_wireguard_are_served_and_reach_others` | on 6.12 |
 | ports of one bridge are served where `br_netfilter` is not loaded | `ports_of_one_bridge_are_served_without_br_netfilter` | on 6.12 |
 | what the maps take and give back | `a_full_map_is_told_with_the_remedy` | no: slow |
 

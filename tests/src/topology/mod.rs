@@ -8,6 +8,7 @@ mod node;
 mod overlay;
 mod place;
 mod uplink;
+mod wireguard;
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _};
@@ -23,6 +24,7 @@ use node::Wiring;
 pub use node::{Node, POD_LINK, UPLINK};
 pub use place::Place;
 pub use uplink::{TRUNK, Uplink};
+pub use wireguard::WIREGUARD;
 
 use crate::foreign::{self, Foreign};
 use crate::need;
@@ -40,6 +42,8 @@ enum Between {
     Routes,
     /// In a tunnel.
     Vxlan,
+    /// In a tunnel whose device has no Ethernet header.
+    WireGuard,
 }
 
 /// The routes to a node's pods, for whoever is in its network.
@@ -99,6 +103,15 @@ impl Cluster {
         Self::new(Wiring::RoutedVeth, Between::Routes, uplink)
     }
 
+    /// Pods attached by routed veth, and a WireGuard tunnel between the nodes, by which those of the
+    /// other one reach ClusterIPs, too.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wireguard() -> Result<Self> {
+        Self::new(Wiring::RoutedVeth, Between::WireGuard, Uplink::Veth)
+    }
+
     /// Pods as ports of a bridge; nodes route each other's pods directly. `nf_call`: bridged packets
     /// pass netfilter, too.
     ///
@@ -151,6 +164,7 @@ impl Cluster {
                 .route_between_nodes()
                 .context("routing between nodes")?,
             Between::Vxlan => overlay::connect(&cluster.nodes).context("making the overlay")?,
+            Between::WireGuard => wireguard::connect(&cluster.nodes)?,
         }
         cluster.here().place().await_contact(cluster.outside())?;
         cluster

@@ -1,4 +1,4 @@
-//! Links that are made of other links: bonds, VLANs, bridges of which netfilter sees nothing.
+//! Links that are made of other links: bonds, VLANs, WireGuard, bridges of which netfilter sees nothing.
 //! Kernels that have none of them leave these tests to `cargo xtask vm`.
 
 use std::process::Command;
@@ -14,7 +14,7 @@ use lb_tests::need;
 use lb_tests::netns::Netns;
 use lb_tests::peer::{Dial, Failure, Stream, Transport, transfer};
 use lb_tests::topology::{
-    Cluster, Family, Pair, Place, TRUNK, UPLINK, Uplink, addresses, alone, on,
+    Cluster, Family, Pair, Place, TRUNK, UPLINK, Uplink, WIREGUARD, addresses, alone, on,
 };
 use lb_tests::wait;
 use lb_userspace::loader::features;
@@ -50,8 +50,12 @@ fn has_bonds() -> bool {
 
 fn has_vlans() -> bool {
     let commands = "link add veth0 type veth peer name veth1
-                    link add link veth0 name vlan9 type vlan id 9\n";
+                    link add link veth0 name vlan9 type vlan protocol 802.1ad id 9\n";
     has("VLAN", commands)
+}
+
+fn has_wireguard() -> bool {
+    has("WireGuard", "link add wg9 type wireguard\n")
 }
 
 /// A Service for a pod of this node, and one for a pod of the other, which are returned.
@@ -215,13 +219,12 @@ fn streams_outlive_a_member_of_a_bond_at_xdp() {
 }
 
 /// The uplink is a VLAN of a link that is an uplink itself.
-#[test]
-fn a_vlan_is_served_where_the_tag_is_beside_the_packet() {
-    if !has_vlans() {
+fn a_vlan_is_served(uplink: Uplink) {
+    if !has_vlans() || !has_bonds() {
         return;
     }
     on(
-        || Cluster::over(Uplink::Vlan),
+        || Cluster::over(uplink),
         |cluster| {
             let manifests = Manifests::new()?;
             let _apps = two_services(&manifests, cluster)?;
@@ -240,6 +243,48 @@ fn a_vlan_is_served_where_the_tag_is_beside_the_packet() {
             lb.uninstall()
         },
     );
+}
+
+#[test]
+fn a_vlan_is_served_where_the_tag_is_beside_the_packet() {
+    a_vlan_is_served(Uplink::Vlan);
+}
+
+#[test]
+fn a_vlan_of_a_vlan_of_a_bond_is_served() {
+    a_vlan_is_served(Uplink::QinqOfBond);
+}
+
+/// Pods of the other node are reached by a link without Ethernet header, whose packets are smaller
+/// than the uplink's, by everybody, and they reach ClusterIPs by it. XDP at the uplink leaves to traffic
+/// control what goes there.
+#[test]
+fn pods_behind_wireguard_are_served_and_reach_others() {
+    if !has_wireguard() {
+        return;
+    }
+    on(Cluster::wireguard, |cluster| {
+        let manifests = Manifests::new()?;
+        let _apps = two_services(&manifests, cluster)?;
+        let pod = cluster.here().pod("client")?;
+        let far = cluster.elsewhere().pod("far-client")?;
+        let _links = cluster.prepare_for_xdp()?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc,xdp,socket")?;
+        serves_all(cluster, &pod, &lb)?;
+        serves(lb.node(), pair(FAR), 80, "far-0").context("the node itself")?;
+        serves(&far, pair(NEAR), 80, "near-0")?;
+        serves(&far, pair(FAR), 80, "far-0").context("there and back")?;
+        refuses(&far, &lb)?;
+        let mut statistics = Command::new("ip");
+        statistics.args(["-json", "-statistics", "link", "show", "dev", WIREGUARD]);
+        let node = cluster.here().place().netns();
+        let links: serde_json::Value = serde_json::from_str(&node.output(&mut statistics)?)?;
+        for direction in ["rx", "tx"] {
+            let bytes = links[0]["stats64"][direction]["bytes"].as_u64();
+            ensure!(bytes > Some(BYTES as u64), "{direction}: {bytes:?}");
+        }
+        lb.uninstall()
+    });
 }
 
 /// Puts the module back.

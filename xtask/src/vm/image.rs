@@ -32,6 +32,7 @@ const PROGRAMS: &[&str] = &[
     "nft",
     "nsenter",
     "tc",
+    "wg",
 ];
 
 /// What busybox stands for. Not `sh`, which would prefer its own `ip` to the one that tests mean.
