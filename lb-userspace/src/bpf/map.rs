@@ -7,6 +7,7 @@ use std::path::Path;
 
 use bytemuck::Pod;
 
+use super::batch::by_batch;
 use super::syscall::{self, MapFd};
 
 /// What the kernel says of a map.
@@ -189,6 +190,33 @@ impl<K: Pod, V: Pod> Map<K, V> {
     /// What the kernel said.
     pub fn delete(&self, key: &K) -> io::Result<()> {
         absent_is_fine(self.fd.delete(bytemuck::bytes_of(key))).map(drop)
+    }
+
+    /// Writes elements in their order, whether they are there or not: by one call where the kernel can.
+    ///
+    /// # Errors
+    /// What the kernel said of one of them; all before it are written, and none after it.
+    ///
+    /// # Panics
+    /// There is not a value for each key.
+    pub fn update_all(&self, keys: &[K], values: &[V]) -> Result<(), (usize, io::Error)> {
+        assert_eq!(keys.len(), values.len(), "a value for each key");
+        let write = |at: usize| self.update(&keys[at], &values[at]);
+        let write_all = |at: usize| {
+            let values = bytemuck::cast_slice(&values[at..]);
+            (self.fd).update_batch(bytemuck::cast_slice(&keys[at..]), values)
+        };
+        by_batch(keys.len(), write, write_all)
+    }
+
+    /// Deletes keys in their order, by one call where the kernel can; absent is fine.
+    ///
+    /// # Errors
+    /// What the kernel said of one of them; all before it are deleted, and none after it.
+    pub fn delete_all(&self, keys: &[K]) -> Result<(), (usize, io::Error)> {
+        let delete = |at: usize| self.delete(&keys[at]);
+        let delete_all = |at: usize| self.fd.delete_batch(bytemuck::cast_slice(&keys[at..]));
+        by_batch(keys.len(), delete, delete_all)
     }
 
     /// Whether an update failed because the map has no room: hash tables, tries, and arrays whose

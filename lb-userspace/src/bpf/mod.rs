@@ -2,6 +2,7 @@
 //! deletion; links that are created at a place of our choice, inspected and switched; lists of what
 //! others have attached.
 
+mod batch;
 mod link;
 mod map;
 pub mod program;

@@ -18,6 +18,17 @@ pub trait Dataplane {
     /// See [`DataplaneError`]; the element is then as it was before.
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError>;
 
+    /// Carries out writes to one map in their order.
+    ///
+    /// # Errors
+    /// One failed, and none that come after it are done.
+    fn apply_all(&mut self, ops: &[&Op]) -> Result<(), Halt> {
+        for (done, op) in ops.iter().enumerate() {
+            self.apply(op).map_err(|error| Halt { done, error })?;
+        }
+        Ok(())
+    }
+
     /// Reads everything back.
     ///
     /// # Errors
@@ -28,6 +39,15 @@ pub trait Dataplane {
     fn capacities(&self) -> Capacities {
         Capacities::default()
     }
+}
+
+/// Writes stopped at one that failed.
+#[derive(Debug)]
+pub struct Halt {
+    /// How many were done before it.
+    pub done: usize,
+    /// Why it failed.
+    pub error: DataplaneError,
 }
 
 /// Why a map could not be read or written.

@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::limits::REUSE_AFTER_MILLIS;
 
-use crate::dataplane::{Dataplane, DataplaneError};
+use crate::dataplane::{Dataplane, DataplaneError, Halt};
 use crate::model::{Change, Object, ObjectName, Problem};
 use crate::plan::{CompleteList, ConfigBase, Planner, Stopped};
-use crate::tables::{Owner, Part, TableDelta, diff};
+use crate::tables::{Op, Owner, Part, TableDelta, diff};
 
 /// Failed writes are tried again after so long, then after twice as long, and so on.
 const RETRY_AFTER_MILLIS: u64 = 1_000;
 /// The longest time between two tries.
 const RETRY_AT_LEAST_EVERY_MILLIS: u64 = 60_000;
+
+/// So many elements of a map are written together at most: what fails is looked for among them.
+const AT_ONCE: usize = 4_096;
 
 /// Keeps a dataplane as the planner wants it.
 #[derive(Debug)]
@@ -265,15 +268,14 @@ impl<D: Dataplane> Reconciler<D> {
 /// How many elements of which maps a delta writes.
 fn elements(delta: &TableDelta) -> BTreeMap<&'static str, usize> {
     let mut elements = BTreeMap::new();
-    for (_, ops) in delta.phases() {
-        for op in ops {
-            *elements.entry(op.map()).or_default() += 1;
-        }
+    for op in delta.ops() {
+        *elements.entry(op.map()).or_default() += 1;
     }
     elements
 }
 
-/// Writes phase by phase. A failure ends its owner's part and no other; `behind` are skipped.
+/// Writes phase by phase and map by map. A failure ends its owner's part and no other; `behind` are
+/// skipped.
 fn write(
     dataplane: &mut impl Dataplane,
     delta: &TableDelta,
@@ -281,18 +283,29 @@ fn write(
     writes: &mut Writes,
 ) -> BTreeMap<Owner, DataplaneError> {
     let mut failures = BTreeMap::new();
-    for (part, ops) in delta.phases() {
-        if behind.contains(&part.owner) || failures.contains_key(&part.owner) {
-            continue;
-        }
-        let mut apply = |op| {
-            dataplane.apply(op)?;
-            writes.done += 1;
-            Ok(())
-        };
-        if let Err(error) = ops.iter().try_for_each(&mut apply) {
-            writes.failed += 1;
-            failures.insert(part.owner.clone(), error);
+    for batch in delta.batches() {
+        let mut next = 0;
+        while next < batch.len() {
+            let some = batch.iter().enumerate().skip(next).take(AT_ONCE);
+            let (places, ops): (Vec<usize>, Vec<&Op>) = some
+                .filter(|(_, (Part { owner, .. }, _))| {
+                    !behind.contains(owner) && !failures.contains_key(owner)
+                })
+                .map(|(place, (_, op))| (place, *op))
+                .unzip();
+            match dataplane.apply_all(&ops) {
+                Ok(()) => {
+                    writes.done += ops.len() as u64;
+                    next += AT_ONCE;
+                }
+                Err(Halt { done, error }) => {
+                    writes.done += done as u64;
+                    writes.failed += 1;
+                    let place = places[done];
+                    failures.insert(batch[place].0.owner.clone(), error);
+                    next = place + 1;
+                }
+            }
         }
     }
     failures

@@ -56,20 +56,24 @@ impl TableDelta {
 
     /// All writes, in the order in which they are made.
     pub fn ops(&self) -> impl Iterator<Item = &Op> {
-        self.phases().flat_map(|(_, ops)| ops)
+        let batches = self.batches().into_iter();
+        batches.flat_map(|batch| batch.into_iter().map(|(_, op)| op))
     }
 
-    /// All parts, phase by phase, with their writes of that phase. What goes goes in the other
-    /// order: the node, which decides who a client is, comes first and goes last.
-    pub fn phases(&self) -> impl Iterator<Item = (&Part, &[Op])> {
-        let phase = |of: fn(&Part) -> &Vec<Op>| move |part| (part, of(part).as_slice());
+    /// All writes phase by phase, in each phase those to one map together, with the part that they are
+    /// of. What goes goes in the other order: the node, which decides who a client is, comes first and
+    /// goes last.
+    ///
+    /// That a map is written as a whole does no harm: in a phase order only matters between elements of
+    /// one map, where it is kept, and between the node's maps and all others, which are not the same.
+    #[must_use]
+    pub fn batches(&self) -> Vec<Batch<'_>> {
         let (there, back) = (self.parts.iter(), self.parts.iter().rev());
-        there
-            .clone()
-            .map(phase(|part| &part.prepare))
-            .chain(there.map(phase(|part| &part.publish)))
-            .chain(back.clone().map(phase(|part| &part.retract)))
-            .chain(back.map(phase(|part| &part.retire)))
+        let mut batches = by_map(there.clone().map(|part| (part, &part.prepare)));
+        batches.extend(by_map(there.map(|part| (part, &part.publish))));
+        batches.extend(by_map(back.clone().map(|part| (part, &part.retract))));
+        batches.extend(by_map(back.map(|part| (part, &part.retire))));
+        batches
     }
 
     /// Without deletions of what these tables have: another owner has taken it over.
@@ -82,6 +86,22 @@ impl TableDelta {
         }
         self
     }
+}
+
+/// Writes to one map in their order, each with the part that it is of.
+pub type Batch<'d> = Vec<(&'d Part, &'d Op)>;
+
+/// The writes of a phase by map; maps are in the order in which they come first.
+fn by_map<'d>(phase: impl Iterator<Item = (&'d Part, &'d Vec<Op>)>) -> Vec<Batch<'d>> {
+    let mut batches: Vec<(&str, Batch<'d>)> = Vec::new();
+    for (part, op) in phase.flat_map(|(part, ops)| ops.iter().map(move |op| (part, op))) {
+        let map = op.map();
+        match batches.iter_mut().find(|(of, _)| *of == map) {
+            Some((_, batch)) => batch.push((part, op)),
+            None => batches.push((map, vec![(part, op)])),
+        }
+    }
+    batches.into_iter().map(|(_, batch)| batch).collect()
 }
 
 impl Part {

@@ -22,7 +22,7 @@ use lb_common::layout::{
 };
 
 pub use capacity::{Capacities, FamilyCapacities, Full};
-pub use delta::{Owner, Part, TableDelta};
+pub use delta::{Batch, Owner, Part, TableDelta};
 pub use diff::{diff, diff_owner};
 pub use digest::Digest;
 pub use family::{FamilyMaps, PerFamily, is_of, prefix, truncate};

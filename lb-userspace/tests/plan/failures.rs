@@ -1,11 +1,12 @@
 //! What if the maps refuse a write?
 
+use lb_common::Ip4;
 use lb_common::limits::REUSE_AFTER_MILLIS;
-use lb_userspace::dataplane::{Dataplane, Faulty, Memory};
+use lb_userspace::dataplane::{Dataplane, DataplaneError, Faulty, Memory};
 use lb_userspace::model::{Change, Endpoint};
 use lb_userspace::plan::CompleteList;
 use lb_userspace::reconcile::Reconciler;
-use lb_userspace::tables::{Op, Row};
+use lb_userspace::tables::{FamilyRow, Full, Op, Row, Tables};
 
 use crate::support::ask::{ask, tcp as dial};
 use crate::support::build::{node, ready, service, set_service, set_slice, slice, tcp};
@@ -121,4 +122,71 @@ fn an_audit_mends_what_somebody_else_wrote() {
     assert_eq!(reconciler.dataplane().read().unwrap(), tables);
     assert_eq!(reconciler.next_tick(), None);
     assert_eq!(reconciler.audit(LATER + 1), [].into());
+}
+
+/// Memory that refuses whatever belongs to one endpoint.
+struct Refusing {
+    memory: Memory,
+    endpoint: Ip4,
+}
+
+impl Dataplane for Refusing {
+    fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
+        match op {
+            Op::Update(Row::V4(FamilyRow::Backend(_, backend)))
+                if backend.address == self.endpoint =>
+            {
+                Err(Full::new("backends4", 1).into())
+            }
+            _ => self.memory.apply(op),
+        }
+    }
+
+    fn read(&self) -> Result<Tables, DataplaneError> {
+        self.memory.read()
+    }
+}
+
+/// Maps are written as wholes, for all Services together.
+#[test]
+fn a_write_that_fails_amid_those_of_others_stops_nobody_else() {
+    let services: Vec<u8> = (1..=9).collect();
+    let vip = |i: u8| format!("10.43.0.{i}");
+    let changes = services.iter().flat_map(|i| {
+        let (name, pod) = (format!("service-{i}"), format!("10.42.1.{i}"));
+        [
+            set_service(&name, service(&[&vip(*i)], &[tcp("", 80)])),
+            set_slice(&name, slice(&name, ("", 8080), &[ready(&pod)])),
+        ]
+    });
+    let changes: Vec<_> = [Change::Node(node())].into_iter().chain(changes).collect();
+    let refusing = Refusing {
+        memory: Memory::default(),
+        endpoint: Ip4::new(10, 42, 1, 5),
+    };
+    let mut reconciler = Reconciler::adopt(refusing, base(), 0).unwrap();
+    reconciler.complete(CompleteList(changes.clone()), 0);
+
+    let held = reconciler.dataplane().read().unwrap();
+    let everything = plan(changes);
+    for i in services {
+        let question = dial("10.42.0.9", &format!("{}:80", vip(i)));
+        let served = ask(&held, &question) == ask(everything.tables(), &question);
+        assert_eq!(served, i != 5, "Service {i}");
+    }
+    let problems = reconciler.problems();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].object.name.name, "service-5");
+    let writes = reconciler.writes();
+    assert_eq!(writes.failed, 1);
+    // Its port and the mark of its address; what nobody finds is there.
+    let missing = everything.tables().v4.frontends.len() - held.v4.frontends.len();
+    assert_eq!(missing, 2);
+    assert_eq!(held.services, everything.tables().services);
+
+    reconciler.dataplane_mut().endpoint = Ip4::default();
+    reconciler.tick(reconciler.next_tick().unwrap());
+    assert_eq!(reconciler.problems(), []);
+    let held = reconciler.dataplane().read().unwrap();
+    assert_eq!(text(&held), text(everything.tables()));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use lb_common::addr::Family;
 use lb_common::layout::{
     Backend, Config, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef, Pool, RangeKey,
@@ -15,8 +15,11 @@ use lb_common::{Ip4, Ip6};
 use lb_tests::install::{Install, SmallNode};
 use lb_tests::need;
 use lb_userspace::bpf::{Cursor, Map};
-use lb_userspace::dataplane::{Dataplane, DataplaneError};
-use lb_userspace::tables::{FamilyRow, Op, PerFamily, Row, Tables, diff};
+use lb_userspace::dataplane::kernel::KernelTables;
+use lb_userspace::dataplane::{Dataplane, DataplaneError, Halt};
+use lb_userspace::tables::{
+    FamilyRow, FamilyRowKey, Op, PerFamily, Row, RowKey, TableDelta, Tables, diff,
+};
 
 /// One element in every map of a family.
 fn fill<A: PerFamily>(tables: &mut Tables, address: A, other: A) {
@@ -123,6 +126,69 @@ fn what_is_written_is_read_back_and_deleted_is_gone() -> Result<()> {
             kernel.apply(op)?;
         }
         assert_eq!(kernel.read()?, emptied);
+
+        // The same by as few calls as there can be.
+        apply_all(&mut kernel, &diff(&Tables::default(), &wanted))?;
+        assert_eq!(kernel.read()?, wanted);
+        for _ in 0..2 {
+            apply_all(&mut kernel, &diff(&wanted, &emptied))?;
+            assert_eq!(kernel.read()?, emptied);
+        }
+        Ok(())
+    })
+}
+
+fn apply_all(kernel: &mut KernelTables, delta: &TableDelta) -> Result<()> {
+    for batch in delta.batches() {
+        let ops: Vec<&Op> = batch.into_iter().map(|(_, op)| op).collect();
+        let outcome = kernel.apply_all(&ops);
+        outcome.map_err(|halt| anyhow!("write {}: {}", halt.done, halt.error))?;
+    }
+    Ok(())
+}
+
+/// Absent is fine wherever it is in a batch, and elements of either kind are written in their order.
+#[test]
+fn a_batch_is_written_in_its_order_and_told_where_it_stops() -> Result<()> {
+    need::root();
+    let mut install = Install::new("batch")?;
+    install.options.sizes = [("nodes4".to_owned(), 3), ("slots".to_owned(), 4)].into();
+    let node = SmallNode::new()?;
+    node.netns().run(|| {
+        let mut kernel = install.start()?.tables()?;
+        let address = |host| Ip4::new(192, 0, 2, host);
+        let add = |host| Op::Update(Row::V4(FamilyRow::Node(address(host))));
+        let remove = |host| Op::Delete(RowKey::V4(FamilyRowKey::Node(address(host))));
+        let ops = [
+            add(1),
+            add(2),
+            remove(9),
+            remove(1),
+            remove(8),
+            add(3),
+            // There is room, as one went before.
+            add(4),
+            // And now there is none, but for what is there.
+            add(5),
+            add(6),
+            remove(2),
+        ];
+        let outcome = kernel.apply_all(&ops.iter().collect::<Vec<_>>());
+        let Err(Halt { done, error }) = outcome else {
+            bail!("there is no room");
+        };
+        assert_eq!(done, 7);
+        assert!(error.to_string().contains("maps.nodes4"), "{error}");
+        let left: BTreeSet<_> = [2, 3, 4].map(address).into();
+        assert_eq!(kernel.read()?.v4.nodes, left);
+
+        let slots: Vec<_> = (1..6).map(|i| Op::Update(Row::Slot(i, 7))).collect();
+        let outcome = kernel.apply_all(&slots.iter().collect::<Vec<_>>());
+        let Err(Halt { done, error }) = outcome else {
+            bail!("there are only four slots");
+        };
+        assert_eq!(done, 3);
+        assert!(matches!(error, DataplaneError::Full(_)), "{error}");
         Ok(())
     })
 }

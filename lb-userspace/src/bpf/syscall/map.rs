@@ -133,12 +133,7 @@ impl MapFd {
         let mut batch = Batch {
             from: position.as_deref().map_or(0, address),
             to: address_mut(&mut next),
-            keys: address_mut(keys),
-            values: address_mut(values),
-            count: count as u32,
-            map: self.fd.as_raw_fd().cast_unsigned(),
-            element_flags: 0,
-            flags: 0,
+            ..Batch::new(self.borrow(), address_mut(keys), address_mut(values), count)
         };
         // SAFETY: keys and values have room for `count` elements, and both positions for either
         // kind of position, as checked.
@@ -151,6 +146,47 @@ impl MapFd {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes many elements at once in their order, whether they are there or not.
+    ///
+    /// # Errors
+    /// What the kernel said of one of them; all before it are written, and none after it.
+    pub(in crate::bpf) fn update_batch(
+        &self,
+        keys: &[u8],
+        values: &[u8],
+    ) -> Result<(), (usize, io::Error)> {
+        let count = self.count(keys);
+        assert_eq!(values.len(), count * self.value_bytes, "size of values");
+        let mut batch = Batch::new(self.borrow(), address(keys), address(values), count);
+        // SAFETY: there are `count` keys and values of the sizes that the kernel reads, as checked.
+        let result = unsafe { call(Command::MapUpdateBatch, &mut batch) };
+        result
+            .map(drop)
+            .map_err(|error| batch.stopped(count, error))
+    }
+
+    /// Deletes many keys at once in their order.
+    ///
+    /// # Errors
+    /// What the kernel said of one of them, as that it is not there; all before it are deleted, and
+    /// none after it.
+    pub(in crate::bpf) fn delete_batch(&self, keys: &[u8]) -> Result<(), (usize, io::Error)> {
+        let count = self.count(keys);
+        let mut batch = Batch::new(self.borrow(), address(keys), 0, count);
+        // SAFETY: there are `count` keys of the size that the kernel reads, as checked.
+        let result = unsafe { call(Command::MapDeleteBatch, &mut batch) };
+        result
+            .map(drop)
+            .map_err(|error| batch.stopped(count, error))
+    }
+
+    /// How many keys these are.
+    fn count(&self, keys: &[u8]) -> usize {
+        let key_size = self.info.key_size as usize;
+        assert_eq!(keys.len() % key_size, 0, "size of keys");
+        keys.len() / key_size
     }
 
     /// The descriptor.
@@ -173,4 +209,26 @@ struct Batch {
     map: u32,
     element_flags: u64,
     flags: u64,
+}
+
+impl Batch {
+    fn new(map: BorrowedFd<'_>, keys: u64, values: u64, count: usize) -> Self {
+        Self {
+            from: 0,
+            to: 0,
+            keys,
+            values,
+            count: count as u32,
+            map: map.as_raw_fd().cast_unsigned(),
+            element_flags: 0,
+            flags: 0,
+        }
+    }
+
+    /// At which of `all` elements the kernel stopped. Where it looked at none, it left their number as
+    /// it was.
+    fn stopped(&self, all: usize, error: io::Error) -> (usize, io::Error) {
+        let done = self.count as usize;
+        (if done < all { done } else { 0 }, error)
+    }
 }

@@ -37,6 +37,8 @@ enum Command {
     Info = 15,
     Query = 16,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
+    MapDeleteBatch = 27,
     LinkCreate = 28,
     LinkUpdate = 29,
     LinkById = 30,

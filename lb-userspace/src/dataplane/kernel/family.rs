@@ -9,9 +9,10 @@ use lb_common::layout::{
 };
 
 use super::sieve::KernelSieve;
-use super::{OpenError, all, delete, failed, insert, open, set, update};
+use super::writes::{Write, write};
+use super::{OpenError, all, all_of, delete, failed, insert, open, set, update};
 use crate::bpf::{Cursor, Map};
-use crate::dataplane::DataplaneError;
+use crate::dataplane::{DataplaneError, Halt};
 use crate::tables::{FamilyCapacities, FamilyRow, FamilyRowKey, FamilyTables, PerFamily, Tables};
 
 /// A family whose maps can be picked from [`super::KernelTables`].
@@ -68,6 +69,15 @@ pub struct Usage {
     pub room: u64,
 }
 
+/// A write to one of a family's maps.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum FamilyOp<'o, A: PerFamily> {
+    /// The element is there with this value.
+    Update(&'o FamilyRow<A>),
+    /// It is not there.
+    Delete(&'o FamilyRowKey<A>),
+}
+
 /// The maps of one address family.
 #[derive(Debug)]
 pub struct FamilyMaps<A> {
@@ -122,26 +132,58 @@ impl<A: KernelFamily> FamilyMaps<A> {
         })
     }
 
-    pub(super) fn update(&self, row: &FamilyRow<A>) -> Result<(), DataplaneError> {
+    /// Writes to one of the maps, in their order.
+    pub(super) fn write(&self, ops: &[FamilyOp<'_, A>]) -> Result<(), Halt> {
+        use FamilyOp::{Delete, Update};
         let names = &A::MAPS;
-        self.sieve.before_row(row);
-        match row {
-            FamilyRow::Frontend(key, value) => update(&self.frontends, names.frontends, key, value),
-            FamilyRow::Info(index, value) => update(&self.info, names.info, index, value),
-            FamilyRow::Backend(id, value) => update(&self.backends, names.backends, id, value),
-            FamilyRow::Range(key) => update(&self.ranges, names.ranges, key, &1),
-            FamilyRow::Node(address) => update(&self.nodes, names.nodes, address, &1),
-        }
-    }
-
-    pub(super) fn delete(&self, key: &FamilyRowKey<A>) -> Result<(), DataplaneError> {
-        let names = &A::MAPS;
-        match key {
-            FamilyRowKey::Frontend(key) => delete(&self.frontends, names.frontends, key),
-            FamilyRowKey::Info(index) => clear(&self.info, names.info, *index),
-            FamilyRowKey::Backend(id) => clear(&self.backends, names.backends, *id),
-            FamilyRowKey::Range(key) => delete(&self.ranges, names.ranges, key),
-            FamilyRowKey::Node(address) => delete(&self.nodes, names.nodes, address),
+        let Some(first) = ops.first() else {
+            return Ok(());
+        };
+        self.sieve.before_rows(ops.iter().filter_map(|op| match op {
+            Update(row) => Some(*row),
+            Delete(_) => None,
+        }));
+        match first {
+            Update(FamilyRow::Frontend(..)) | Delete(FamilyRowKey::Frontend(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Update(FamilyRow::Frontend(key, value)) => Some(Write::Update(*key, *value)),
+                    Delete(FamilyRowKey::Frontend(key)) => Some(Write::Delete(*key)),
+                    _ => None,
+                });
+                write(&self.frontends, names.frontends, &writes)
+            }
+            Update(FamilyRow::Info(..)) | Delete(FamilyRowKey::Info(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Update(FamilyRow::Info(index, value)) => Some(Write::Update(*index, *value)),
+                    Delete(FamilyRowKey::Info(index)) => Some(Write::clear(*index)),
+                    _ => None,
+                });
+                write(&self.info, names.info, &writes)
+            }
+            Update(FamilyRow::Backend(..)) | Delete(FamilyRowKey::Backend(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Update(FamilyRow::Backend(id, value)) => Some(Write::Update(*id, *value)),
+                    Delete(FamilyRowKey::Backend(id)) => Some(Write::clear(*id)),
+                    _ => None,
+                });
+                write(&self.backends, names.backends, &writes)
+            }
+            Update(FamilyRow::Range(_)) | Delete(FamilyRowKey::Range(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Update(FamilyRow::Range(key)) => Some(Write::Update(*key, 1)),
+                    Delete(FamilyRowKey::Range(key)) => Some(Write::Delete(*key)),
+                    _ => None,
+                });
+                write(&self.ranges, names.ranges, &writes)
+            }
+            Update(FamilyRow::Node(_)) | Delete(FamilyRowKey::Node(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Update(FamilyRow::Node(address)) => Some(Write::Update(*address, 1)),
+                    Delete(FamilyRowKey::Node(address)) => Some(Write::Delete(*address)),
+                    _ => None,
+                });
+                write(&self.nodes, names.nodes, &writes)
+            }
         }
     }
 
@@ -322,13 +364,4 @@ where
         elements,
         room: map.info().max_entries.into(),
     })
-}
-
-/// Deletes an element of an array: it becomes zero.
-fn clear<V: bytemuck::Pod>(
-    map: &Map<u32, V>,
-    name: &str,
-    index: u32,
-) -> Result<(), DataplaneError> {
-    update(map, name, &index, &V::zeroed())
 }

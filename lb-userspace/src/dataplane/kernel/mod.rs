@@ -1,8 +1,9 @@
-//! What do the pinned maps hold, and how is one element of them written? The kernel's side of
+//! What do the pinned maps hold, and how are elements of them written? The kernel's side of
 //! [`Dataplane`], and what only the kernel has: flows, links, counters.
 
 mod family;
 mod sieve;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +16,9 @@ use lb_common::layout::{Config, Link, Pool, ServiceName};
 use crate::bpf::{Map, PerCpu};
 use crate::tables::{Capacities, Full, Op, Row, RowKey, Tables};
 
-use super::{Dataplane, DataplaneError};
+use super::{Dataplane, DataplaneError, Halt};
+use family::FamilyOp;
+use writes::{Write, write};
 
 pub use family::{FamilyMaps, FlowEntry, KernelFamily, ReservationEntry, Usage};
 
@@ -161,20 +164,57 @@ impl KernelTables {
 
 impl Dataplane for KernelTables {
     fn apply(&mut self, op: &Op) -> Result<(), DataplaneError> {
-        match op {
-            Op::Update(Row::Config(config)) => {
-                self.v4.sieve.before_config(config);
-                self.v6.sieve.before_config(config);
-                update(&self.config, "config", &0, config)
+        self.apply_all(&[op]).map_err(|halt| halt.error)
+    }
+
+    fn apply_all(&mut self, ops: &[&Op]) -> Result<(), Halt> {
+        let Some(first) = ops.first() else {
+            return Ok(());
+        };
+        match first {
+            Op::Update(Row::Config(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Op::Update(Row::Config(config)) => {
+                        self.v4.sieve.before_config(config);
+                        self.v6.sieve.before_config(config);
+                        Some(Write::Update(0, **config))
+                    }
+                    _ => None,
+                });
+                write(&self.config, "config", &writes)
             }
-            Op::Update(Row::Service(id, name)) => update(&self.services, "services", id, name),
-            Op::Update(Row::Slot(index, backend)) => update(&self.slots, "slots", index, backend),
-            Op::Update(Row::V4(row)) => self.v4.update(row),
-            Op::Update(Row::V6(row)) => self.v6.update(row),
-            Op::Delete(RowKey::Service(id)) => delete(&self.services, "services", id),
-            Op::Delete(RowKey::Slot(index)) => update(&self.slots, "slots", index, &0),
-            Op::Delete(RowKey::V4(key)) => self.v4.delete(key),
-            Op::Delete(RowKey::V6(key)) => self.v6.delete(key),
+            Op::Update(Row::Service(..)) | Op::Delete(RowKey::Service(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Op::Update(Row::Service(id, name)) => Some(Write::Update(*id, **name)),
+                    Op::Delete(RowKey::Service(id)) => Some(Write::Delete(*id)),
+                    _ => None,
+                });
+                write(&self.services, "services", &writes)
+            }
+            Op::Update(Row::Slot(..)) | Op::Delete(RowKey::Slot(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Op::Update(Row::Slot(index, backend)) => Some(Write::Update(*index, *backend)),
+                    Op::Delete(RowKey::Slot(index)) => Some(Write::clear(*index)),
+                    _ => None,
+                });
+                write(&self.slots, "slots", &writes)
+            }
+            Op::Update(Row::V4(_)) | Op::Delete(RowKey::V4(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Op::Update(Row::V4(row)) => Some(FamilyOp::Update(row)),
+                    Op::Delete(RowKey::V4(key)) => Some(FamilyOp::Delete(key)),
+                    _ => None,
+                });
+                self.v4.write(&writes)
+            }
+            Op::Update(Row::V6(_)) | Op::Delete(RowKey::V6(_)) => {
+                let writes = all_of(ops, |op| match op {
+                    Op::Update(Row::V6(row)) => Some(FamilyOp::Update(row)),
+                    Op::Delete(RowKey::V6(key)) => Some(FamilyOp::Delete(key)),
+                    _ => None,
+                });
+                self.v6.write(&writes)
+            }
         }
     }
 
@@ -198,6 +238,12 @@ impl Dataplane for KernelTables {
             v6: self.v6.capacities(),
         }
     }
+}
+
+/// The writes as those of one map, which they all are to.
+fn all_of<'o, O, W>(ops: &'o [O], of_map: impl Fn(&'o O) -> Option<W>) -> Vec<W> {
+    let write = |op| of_map(op).expect("writes to one map alone");
+    ops.iter().map(write).collect()
 }
 
 /// The slots that pools cover, as sorted ranges without overlap.

@@ -115,9 +115,10 @@ impl<A: PerFamily> KernelSieve<A> {
         }
     }
 
-    /// To be called before the element is written.
-    pub(super) fn before_row(&self, row: &FamilyRow<A>) {
-        self.mark(spot_of_row(&self.frame(), row));
+    /// To be called before these elements are written.
+    pub(super) fn before_rows<'r>(&self, rows: impl Iterator<Item = &'r FamilyRow<A>>) {
+        let frame = self.frame();
+        self.mark(rows.filter_map(|row| spot_of_row(&frame, row)));
     }
 
     /// To be called before the configuration is written.

@@ -83,6 +83,11 @@ impl Daemon {
             .with_context(|| format!("no metric {name}"))
     }
 
+    /// Seconds of CPU time so far, of all threads, in the kernel too.
+    pub(super) fn cpu(&self) -> Result<f64> {
+        self.metric("process_cpu_seconds_total")
+    }
+
     pub(super) fn wrote(&self) -> Result<Wrote> {
         let answer = get(self.lb.node(), METRICS.parse()?, "/metrics")?;
         let of = |name: &str| answer.metric(name).unwrap_or(0.0);

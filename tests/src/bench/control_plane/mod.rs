@@ -60,11 +60,11 @@ pub fn control_plane(options: &Options) -> Result<()> {
         Source::api_server(&programs, &cluster)?,
     ] {
         // What everything else does at a start: programs are loaded, hooks attached.
-        let (empty, _, daemon) = started(&cluster, &source, options.rounds)?;
+        let (empty, daemon) = started(&cluster, &source, options.rounds)?;
         daemon.stop()?;
         for services in &options.services {
             source.fill(*services)?;
-            let run = measure(&cluster, &source, *services, &empty, options);
+            let run = measure(&cluster, &source, *services, &empty.ready, options);
             let run = run.with_context(|| format!("{services} Services from {}", source.name()))?;
             report.add(run);
         }
@@ -74,20 +74,37 @@ pub fn control_plane(options: &Options) -> Result<()> {
     report.write(options.json.as_deref())
 }
 
-/// Starts it again and again with nothing in the kernel: seconds until everything is served, seconds of planning
-/// and writing among them, and the last one, still at work.
-fn started(cluster: &Cluster, source: &Source, rounds: u32) -> Result<(Series, Series, Daemon)> {
-    let (mut ready, mut written) = (Series::default(), Series::default());
+/// What starts came to, in seconds each.
+#[derive(Clone, Debug, Default)]
+struct Starts {
+    /// Until everything is served.
+    ready: Series,
+    /// Planning and writing.
+    written: Series,
+    /// CPU time of all threads, in the kernel too.
+    cpu: Series,
+}
+
+impl Starts {
+    fn note(&mut self, daemon: &Daemon, took: Duration) -> Result<()> {
+        self.ready.push(took.as_secs_f64());
+        self.written.push(daemon.wrote()?.seconds);
+        self.cpu.push(daemon.cpu()?);
+        Ok(())
+    }
+}
+
+/// Starts it again and again with nothing in the kernel; the last one is still at work.
+fn started(cluster: &Cluster, source: &Source, rounds: u32) -> Result<(Starts, Daemon)> {
+    let mut starts = Starts::default();
     for _ in 1..rounds {
         let (daemon, took) = Daemon::start(cluster, source)?;
-        ready.push(took.as_secs_f64());
-        written.push(daemon.wrote()?.seconds);
+        starts.note(&daemon, took)?;
         daemon.stop()?;
     }
     let (daemon, took) = Daemon::start(cluster, source)?;
-    ready.push(took.as_secs_f64());
-    written.push(daemon.wrote()?.seconds);
-    Ok((ready, written, daemon))
+    starts.note(&daemon, took)?;
+    Ok((starts, daemon))
 }
 
 fn measure(
@@ -103,7 +120,7 @@ fn measure(
             listed.push(seconds);
         }
     }
-    let (ready, cold_write, daemon) = started(cluster, source, options.rounds)?;
+    let (starts, daemon) = started(cluster, source, options.rounds)?;
     let memory = daemon.memory()?;
     let maps = daemon.maps()?;
     let (written, followed) = changes(source, &daemon, options)?;
@@ -127,9 +144,8 @@ fn measure(
     Ok(Run {
         source: source.name(),
         services,
-        ready,
+        starts,
         empty: empty.clone(),
-        cold_write,
         listed,
         written,
         followed,

@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::Burst;
 use super::daemon::{Calls, Memory};
+use super::{Burst, Starts};
 use crate::bench::float;
 use crate::bench::rounds::{Series, Spread};
 
@@ -30,11 +30,9 @@ pub(super) struct Run {
     pub(super) source: &'static str,
     pub(super) services: u32,
     /// From the start until everything is served.
-    pub(super) ready: Series,
+    pub(super) starts: Starts,
     /// The same with no Service at all.
     pub(super) empty: Series,
-    /// Planning and writing at the start.
-    pub(super) cold_write: Series,
     /// Asking the API server for the same objects; nothing from manifests.
     pub(super) listed: Series,
     /// Planning and writing a change.
@@ -106,17 +104,18 @@ impl Run {
     }
 
     fn start(&self) -> Vec<String> {
-        let cold = self.cold_write.spread().median;
+        let cold = self.starts.written.spread().median;
         let from_manifests = self.beyond_list().is_none();
         let mut lines = vec![
             format!(
-                "served after {}; with no Service {}",
-                seconds(&self.ready),
+                "served after {}, by when it had {} of CPU time; with no Service after {}",
+                seconds(&self.starts.ready),
+                seconds(&self.starts.cpu),
                 seconds(&self.empty)
             ),
             format!(
                 "of it planned and written in {}{}",
-                seconds(&self.cold_write),
+                seconds(&self.starts.written),
                 wanted(self.is_big() && from_manifests, cold, COLD, "s")
             ),
         ];
@@ -192,7 +191,7 @@ impl Run {
     /// Seconds until everything is served, without what a start takes anyway and what the list does.
     fn beyond_list(&self) -> Option<f64> {
         let median = |series: &Series| series.spread().median;
-        let beyond = median(&self.ready) - median(&self.empty) - median(&self.listed);
+        let beyond = median(&self.starts.ready) - median(&self.empty) - median(&self.listed);
         (!beyond.is_nan()).then_some(beyond)
     }
 
@@ -208,9 +207,10 @@ impl Run {
         json!({
             "source": self.source,
             "services": self.services,
-            "ready_s": spread(&self.ready),
+            "ready_s": spread(&self.starts.ready),
+            "start_cpu_s": spread(&self.starts.cpu),
             "empty_s": spread(&self.empty),
-            "cold_write_s": spread(&self.cold_write),
+            "cold_write_s": spread(&self.starts.written),
             "list_s": spread(&self.listed),
             "beyond_list_s": self.beyond_list(),
             "change_written_s": spread(&self.written),
