@@ -11,5 +11,5 @@ mod words;
 
 pub use link::{Attachment, Link, LinkInfo, Place, Target};
 pub use map::{Cursor, Held, Map, MapInfo, PerCpu, first_element, first_element_by_id};
-pub use syscall::{netns_cookie, socket_option};
+pub use syscall::{give_freed_back, netns_cookie, socket_option};
 pub use words::Words;

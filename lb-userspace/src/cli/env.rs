@@ -11,6 +11,7 @@ use super::show::write;
 use super::source::remark;
 use crate::input::Allocations;
 use crate::input::manifests::{self, Options};
+use crate::model::World;
 use crate::settings::Settings;
 use crate::state::{self, Details, ServiceDetails, State, StateError};
 
@@ -70,12 +71,13 @@ fn written(
     before: Allocations,
 ) -> Result<(Vec<ServiceDetails>, Vec<String>), CliError> {
     let update = manifests::read_once(Options::new(settings, before))?;
-    let mut details = Details::default();
-    for change in &update.changes {
-        details.apply(change);
+    let mut world = World::default();
+    for change in update.changes {
+        world.apply(change);
     }
     let problems = update.problems.iter().map(ToString::to_string);
-    Ok((details.services(), problems.collect()))
+    let services = Details::of(&world).services().collect();
+    Ok((services, problems.collect()))
 }
 
 /// The variables that containers of a namespace get, Service by Service in the kubelet's order.

@@ -53,7 +53,7 @@ pub fn select<R: Record>(records: Vec<R>, query: &Query) -> Selection<R> {
             name: name.clone(),
             namespace: query.namespace.clone(),
             elsewhere: called()
-                .map(|record| record.object().namespace.clone())
+                .map(|record| record.object().namespace.to_string())
                 .next(),
         })
     });
@@ -93,7 +93,7 @@ mod tests {
         }
 
         fn name(&self) -> String {
-            self.0.name.clone()
+            self.0.name.to_string()
         }
     }
 

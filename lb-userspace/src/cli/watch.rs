@@ -67,7 +67,7 @@ mod tests {
         }
 
         fn name(&self) -> String {
-            self.0.name.clone()
+            self.0.name.to_string()
         }
     }
 

@@ -3,8 +3,10 @@
 use std::future::pending;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use crate::bpf::give_freed_back;
 use crate::loader::Drift;
 
 /// When audits are due.
@@ -44,4 +46,9 @@ pub(super) fn of_map((map, elements): (&'static str, usize)) -> Drift {
         kind: "map",
         name: format!("{map} ({elements} elements)"),
     }
+}
+
+/// An audit is over: the memory into which all maps were read is given back.
+pub(super) fn over() {
+    drop(spawn_blocking(give_freed_back));
 }

@@ -180,10 +180,8 @@ impl Daemon {
     fn take_in(&mut self, mut update: Update, links: &Links, names: &mut Names) {
         let mut changes = std::mem::take(&mut update.changes);
         let triggers = std::mem::take(&mut update.triggers);
-        for change in &changes {
-            self.reporter.follow(change);
-        }
         let became_complete = update.complete && !self.complete;
+        self.reporter.took_in(changes.len());
         self.complete |= update.complete;
         self.said = update;
         changes.insert(0, self.node_change(links));
@@ -356,6 +354,7 @@ impl Daemon {
         for Drift { kind, name } in &found {
             warn!(kind, name, "drift mended");
         }
+        audit::over();
         if !found.is_empty() {
             let found = found
                 .iter()
@@ -393,7 +392,8 @@ impl Daemon {
                 digests: self.reconciler.planner().tables().digests(),
                 attached: self.datapath.attached_pins(),
             };
-            self.reporter.write(problems, &self.said, must_be);
+            let world = self.reconciler.planner().world();
+            self.reporter.write(problems, &self.said, world, must_be);
         }
     }
 }

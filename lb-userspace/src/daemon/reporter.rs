@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use crate::bpf::give_freed_back;
 use crate::input::Update;
-use crate::model::{Change, Problem};
+use crate::model::{Problem, World};
 use crate::settings::Settings;
 use crate::state::{Audit, Details, FORMAT, State, StateError, millis};
 use crate::tables::Digest;
@@ -21,6 +22,9 @@ use crate::tables::Digest;
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
 /// Nor sooner than so many times as long as it took to gather what goes into it.
 const REST: u32 = 20;
+
+/// So many changes at once leave much freed memory behind.
+const MANY_CHANGES: usize = 1_000;
 
 /// How the kernel's side must be.
 #[derive(Debug)]
@@ -42,13 +46,14 @@ struct Writing {
 #[derive(Debug)]
 pub(super) struct Reporter {
     file: PathBuf,
-    details: Details,
     /// What the file says, or is going to.
     state: Arc<State>,
     /// It is being written.
     writing: Option<Arc<Writing>>,
     is_new: bool,
     not_before: Instant,
+    /// Much was freed since memory was given back.
+    freed_much: bool,
 }
 
 impl Reporter {
@@ -57,7 +62,6 @@ impl Reporter {
     pub(super) fn new(settings: &Settings, before: State) -> Self {
         Self {
             file: settings.state_file(),
-            details: Details::default(),
             state: Arc::new(State {
                 format: FORMAT,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -68,7 +72,14 @@ impl Reporter {
             writing: None,
             is_new: false,
             not_before: Instant::now(),
+            freed_much: true,
         }
+    }
+
+    /// So many changes were taken in. What many were read from is freed, and what was planned by them; it
+    /// is given back once the file is written, which takes some memory, too.
+    pub(super) const fn took_in(&mut self, changes: usize) {
+        self.freed_much |= changes >= MANY_CHANGES;
     }
 
     /// What the audit found.
@@ -78,11 +89,6 @@ impl Reporter {
             found,
         });
         self.touch();
-    }
-
-    /// Follows a change of what is known.
-    pub(super) fn follow(&mut self, change: &Change) {
-        self.details.apply(change);
     }
 
     /// There may be something new to write.
@@ -120,7 +126,13 @@ impl Reporter {
     }
 
     /// Has the file written.
-    pub(super) fn write(&mut self, mut problems: Vec<Problem>, said: &Update, must_be: MustBe) {
+    pub(super) fn write(
+        &mut self,
+        mut problems: Vec<Problem>,
+        said: &Update,
+        world: &World,
+        must_be: MustBe,
+    ) {
         let began = Instant::now();
         // Nobody else has it while nothing is being written, so nothing is copied.
         let state = Arc::make_mut(&mut self.state);
@@ -137,20 +149,25 @@ impl Reporter {
         state.problems = problems;
         // A source that does not answer yet has said nothing: what was known before the restart is
         // what the maps still hold.
-        if said.complete || !self.details.is_empty() {
+        let known = Details::of(world);
+        let known = (said.complete || !known.is_empty()).then_some(known);
+        if known.is_some() {
             state.unmapped.clone_from(&said.unmapped);
             state.allocations = said.allocations.clone();
-            state.services = self.details.services();
-            state.targets = self.details.targets();
+            (state.services, state.targets) = (Vec::new(), Vec::new());
         }
         state.written_at_millis = millis(SystemTime::now());
         self.is_new = false;
         let (state, file) = (Arc::clone(&self.state), self.file.clone());
         let writing = Arc::<Writing>::default();
         self.writing = Some(Arc::clone(&writing));
+        let gives_back = std::mem::take(&mut self.freed_much);
         spawn_blocking(move || {
-            let outcome = state.write(&file);
-            drop(state);
+            let outcome = state.write(&file, known.as_ref());
+            drop((state, known));
+            if gives_back {
+                give_freed_back();
+            }
             writing.outcome.get_or_init(|| outcome);
             writing.over.notify_one();
         });

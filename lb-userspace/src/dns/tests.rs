@@ -95,7 +95,7 @@ fn service(name: &str, kind: ServiceKind, addresses: &[&str], ports: &[(&str, u1
         ports: ports.collect(),
         ..Service::default()
     };
-    Change::Service(ObjectName::new("default", name), Some(service))
+    Change::Service(ObjectName::new("default", name), Some(service.into()))
 }
 
 fn endpoint(address: &str, ready: bool, hostname: Option<&str>) -> Endpoint {
@@ -125,7 +125,7 @@ fn slice(name: &str, service: &str, ports: &[(&str, u16)], endpoints: &[Endpoint
         ports: ports.collect(),
         endpoints: endpoints.to_vec(),
     };
-    Change::Slice(ObjectName::new("default", name), Some(slice))
+    Change::Slice(ObjectName::new("default", name), Some(slice.into()))
 }
 
 #[test]

@@ -38,16 +38,13 @@ pub fn planned(settings: &Settings, update: Update, live: Option<&Tables>) -> Pl
         ..ConfigBase::default()
     };
     let node = node(settings, object, &update.service_cidrs, &links);
-    let mut details = Details::default();
-    for change in &update.changes {
-        details.apply(change);
-    }
     let mut changes = update.changes;
     changes.insert(0, Change::Node(node));
     let mut planner = Planner::adopt(base, Capacities::default(), Tables::default(), 0);
     planner.complete(CompleteList(changes), 0);
     let mut problems = update.problems;
     problems.extend(planner.problems());
+    let details = Details::of(planner.world());
     Planned {
         tables: planner.tables().clone(),
         state: State {
@@ -55,8 +52,8 @@ pub fn planned(settings: &Settings, update: Update, live: Option<&Tables>) -> Pl
             node: settings.node_name(),
             problems,
             unmapped: update.unmapped,
-            services: details.services(),
-            targets: details.targets(),
+            services: details.services().collect(),
+            targets: details.targets().collect(),
             allocations: update.allocations,
             ..State::default()
         },

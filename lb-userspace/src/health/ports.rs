@@ -203,12 +203,12 @@ mod tests {
         }));
         world.apply(Change::Service(
             name.clone(),
-            Some(Service {
+            Some(Arc::new(Service {
                 kind: ServiceKind::LoadBalancer,
                 external_policy: policy,
                 health_check_node_port: Some(30_062),
                 ..Service::default()
-            }),
+            })),
         ));
         let port = |name: &str, port| SlicePort {
             name: name.to_owned(),
@@ -226,7 +226,7 @@ mod tests {
             };
             world.apply(Change::Slice(
                 ObjectName::new("default", slice),
-                Some(slice_of),
+                Some(slice_of.into()),
             ));
         }
         (world, name)

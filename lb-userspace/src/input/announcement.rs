@@ -68,7 +68,7 @@ impl Announcement {
         Event {
             metadata: ObjectMeta {
                 name: Some(self.name()),
-                namespace: Some(object.name.namespace.clone()),
+                namespace: Some(object.name.namespace.to_string()),
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(now)),
@@ -79,8 +79,8 @@ impl Announcement {
             regarding: Some(ObjectReference {
                 api_version: api_version(&object.kind).map(Into::into),
                 kind: Some(object.kind.clone()),
-                namespace: Some(object.name.namespace.clone()),
-                name: Some(object.name.name.clone()),
+                namespace: Some(object.name.namespace.to_string()),
+                name: Some(object.name.name.to_string()),
                 uid: Some(self.uid.clone()).filter(|uid| !uid.is_empty()),
                 ..ObjectReference::default()
             }),

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::NodeObject;
 use super::findings::Finding;
-use super::lines::Lines;
+use super::lines;
 use crate::model::{self, Endpoint, ObjectName, Place, Problem, Protocol, SlicePort};
 
 /// An object, read and found valid.
@@ -45,7 +45,7 @@ pub(super) struct Origin {
     /// The file.
     pub(super) file: Arc<Path>,
     /// The lines of its fields.
-    pub(super) lines: Arc<Lines>,
+    pub(super) lines: Arc<lines::Packed>,
 }
 
 /// The kinds of objects that are read.
@@ -144,7 +144,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Slice {
     /// What it says.
-    pub(super) model: model::Slice,
+    pub(super) model: Arc<model::Slice>,
     /// Label `service.kubernetes.io/headless`: it is for DNS, not for balancing.
     pub(super) headless: bool,
     /// Whether Kubernetes' EndpointSlice controller wrote it for a Service with a selector.

@@ -44,27 +44,7 @@ impl Lines {
     /// The line of a field's path such as `spec.ports[0].port`, or of the innermost part of it
     /// that is written.
     pub(super) fn line(&self, path: &str) -> u32 {
-        let (mut part, mut rest) = (self, path);
-        while let Some((inner, after)) = part.step(rest) {
-            (part, rest) = (inner, after.strip_prefix('.').unwrap_or(after));
-        }
-        part.line
-    }
-
-    /// The part that a path begins with, and the rest of the path.
-    fn step<'a, 'p>(&'a self, path: &'p str) -> Option<(&'a Self, &'p str)> {
-        match &self.parts {
-            Parts::None => None,
-            Parts::Items(items) => {
-                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
-                Some((items.get(index.parse::<usize>().ok()?)?, rest))
-            }
-            // Names may hold dots themselves (labels do), so they are compared, not split off.
-            Parts::Fields(fields) => fields.iter().find_map(|(name, lines)| {
-                let rest = path.strip_prefix(name.as_str())?;
-                (rest.is_empty() || rest.starts_with(['.', '['])).then_some((lines, rest))
-            }),
-        }
+        Packed::new(self).line(path)
     }
 
     /// Takes the lines of each item of a list field out.
@@ -88,6 +68,95 @@ impl Lines {
             Parts::Fields(fields) => fields.iter_mut().for_each(|(_, part)| part.shift(lines)),
         }
     }
+}
+
+/// [`Lines`] that are kept, in little memory: a part, then all that it consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Packed {
+    parts: Box<[Part]>,
+    /// Of all fields, one after the other.
+    names: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    line: u32,
+    /// How many parts it consists of, and these, and so on: they come next.
+    within: u32,
+    /// Where its name begins and ends; nothing in between for what has none, as an item of a list.
+    name: (u32, u32),
+}
+
+impl Packed {
+    pub(super) fn new(lines: &Lines) -> Self {
+        let (mut parts, mut names) = (Vec::new(), String::new());
+        pack("", lines, &mut parts, &mut names);
+        Self {
+            parts: parts.into(),
+            names: names.into(),
+        }
+    }
+
+    /// The line of a field's path such as `spec.ports[0].port`, or of the innermost part of it
+    /// that is written.
+    pub(super) fn line(&self, path: &str) -> u32 {
+        let (mut at, mut rest) = (0, path);
+        while let Some((inner, after)) = self.step(at, rest) {
+            (at, rest) = (inner, after.strip_prefix('.').unwrap_or(after));
+        }
+        self.parts[at].line
+    }
+
+    /// The part that a path begins with, and the rest of the path.
+    fn step<'p>(&self, at: usize, path: &'p str) -> Option<(usize, &'p str)> {
+        let mut parts = self.parts_of(at);
+        if let Some(index) = path.strip_prefix('[') {
+            let (index, rest) = index.split_once(']')?;
+            let (item, "") = parts.nth(index.parse().ok()?)? else {
+                return None;
+            };
+            return Some((item, rest));
+        }
+        // Names may hold dots themselves (labels do), so they are compared, not split off.
+        parts.find_map(|(field, name)| {
+            let rest = path.strip_prefix(name)?;
+            let ends = rest.is_empty() || rest.starts_with(['.', '[']);
+            (ends && !name.is_empty()).then_some((field, rest))
+        })
+    }
+
+    /// Of which parts, by place and name, one consists.
+    fn parts_of(&self, at: usize) -> impl Iterator<Item = (usize, &str)> {
+        let end = at + 1 + self.parts[at].within as usize;
+        let mut next = at + 1;
+        std::iter::from_fn(move || {
+            let part = (next < end).then(|| self.parts[next])?;
+            let (from, to) = part.name;
+            let found = (next, &self.names[from as usize..to as usize]);
+            next += 1 + part.within as usize;
+            Some(found)
+        })
+    }
+}
+
+fn pack(name: &str, lines: &Lines, parts: &mut Vec<Part>, names: &mut String) {
+    let (at, from) = (parts.len(), names.len() as u32);
+    names.push_str(name);
+    parts.push(Part {
+        line: lines.line,
+        within: 0,
+        name: (from, names.len() as u32),
+    });
+    match &lines.parts {
+        Parts::None => {}
+        Parts::Items(items) => items.iter().for_each(|item| pack("", item, parts, names)),
+        Parts::Fields(fields) => {
+            for (name, field) in fields {
+                pack(name, field, parts, names);
+            }
+        }
+    }
+    parts[at].within = (parts.len() - at - 1) as u32;
 }
 
 #[cfg(test)]

@@ -135,8 +135,8 @@ mod tests {
             }],
             endpoints: endpoint.into_iter().collect(),
         };
-        world.apply(Change::Service(name(), Some(service)));
-        world.apply(Change::Slice(name(), Some(slice)));
+        world.apply(Change::Service(name(), Some(service.into())));
+        world.apply(Change::Slice(name(), Some(slice.into())));
         let mut lacks = LacksLocal::default();
         let counts = lacks.follow(&world, &[name()].into());
         world.apply(Change::Service(name(), None));

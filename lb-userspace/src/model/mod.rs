@@ -4,6 +4,7 @@
 //! Nothing here does I/O, knows the time or draws lots; Kubernetes' own types end in `input`.
 
 mod problem;
+mod word;
 mod world;
 
 use std::collections::BTreeSet;
@@ -14,21 +15,22 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Object, Place, Problem};
+pub use word::Word;
 pub use world::{Change, World};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectName {
     /// Namespace; empty for objects that have none.
-    pub namespace: String,
+    pub namespace: Word,
     /// Name.
-    pub name: String,
+    pub name: Word,
 }
 
 impl ObjectName {
     /// The name in its namespace.
     #[must_use]
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Word>, name: impl Into<Word>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),

@@ -1,6 +1,7 @@
 //! What is there now, and which Services does a change touch?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Node, ObjectName, Service, Slice};
 
@@ -8,22 +9,25 @@ use super::{Node, ObjectName, Service, Slice};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A Service is so, or gone.
-    Service(ObjectName, Option<Service>),
+    Service(ObjectName, Option<Arc<Service>>),
     /// A slice is so, or gone.
-    Slice(ObjectName, Option<Slice>),
+    Slice(ObjectName, Option<Arc<Slice>>),
     /// The node is so: every Service is touched.
     Node(Node),
 }
 
-/// Everything that is known.
+/// Everything that is known. Objects are shared with whoever told them: there is one of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
-    services: BTreeMap<ObjectName, Service>,
-    slices: BTreeMap<ObjectName, Slice>,
+    services: BTreeMap<ObjectName, Arc<Service>>,
+    slices: BTreeMap<ObjectName, Arc<Slice>>,
     /// Names of the slices of each Service, also of Services that are not there (yet).
-    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    slices_of: BTreeMap<ObjectName, Names>,
     node: Node,
 }
+
+/// Sorted, and each once; nearly always it is one.
+type Names = Vec<ObjectName>;
 
 impl World {
     /// Applies a change and returns the Services whose plan it may alter.
@@ -59,18 +63,21 @@ impl World {
         }
     }
 
-    fn set_slice(&mut self, name: ObjectName, slice: Option<Slice>) {
+    fn set_slice(&mut self, name: ObjectName, slice: Option<Arc<Slice>>) {
         if let Some(before) = self.slices.get(&name)
             && let Some(names) = self.slices_of.get_mut(&before.service)
         {
-            names.remove(&name);
+            names.retain(|other| *other != name);
             if names.is_empty() {
                 self.slices_of.remove(&before.service);
             }
         }
         if let Some(slice) = &slice {
             let names = self.slices_of.entry(slice.service.clone()).or_default();
-            names.insert(name.clone());
+            if let Err(at) = names.binary_search(&name) {
+                names.reserve_exact(1);
+                names.insert(at, name.clone());
+            }
         }
         set(&mut self.slices, name, slice);
     }
@@ -78,13 +85,19 @@ impl World {
     /// The Service of this name.
     #[must_use]
     pub fn service(&self, name: &ObjectName) -> Option<&Service> {
-        self.services.get(name)
+        self.services.get(name).map(|service| &**service)
     }
 
     /// All Services, by name.
     #[must_use]
-    pub fn services(&self) -> impl ExactSizeIterator<Item = (&ObjectName, &Service)> {
+    pub fn services(&self) -> impl ExactSizeIterator<Item = (&ObjectName, &Arc<Service>)> {
         self.services.iter()
+    }
+
+    /// All slices, Service by Service.
+    pub fn all_slices(&self) -> impl Iterator<Item = &Arc<Slice>> {
+        let names = self.slices_of.values().flatten();
+        names.filter_map(|name| self.slices.get(name))
     }
 
     /// The slices of a Service, by name.
@@ -93,7 +106,7 @@ impl World {
             .get(service)
             .into_iter()
             .flatten()
-            .filter_map(|name| self.slices.get(name))
+            .filter_map(|name| self.slices.get(name).map(|slice| &**slice))
     }
 
     /// This node.
@@ -115,11 +128,11 @@ fn set<V>(map: &mut BTreeMap<ObjectName, V>, name: ObjectName, value: Option<V>)
 mod tests {
     use super::*;
 
-    fn slice_of(service: &str) -> Slice {
-        Slice {
+    fn slice_of(service: &str) -> Arc<Slice> {
+        Arc::new(Slice {
             service: ObjectName::new("default", service),
             ..Slice::default()
-        }
+        })
     }
 
     #[test]
@@ -145,10 +158,7 @@ mod tests {
     #[test]
     fn the_same_again_touches_nothing() {
         let mut world = World::default();
-        let change = Change::Service(
-            ObjectName::new("default", "kubia"),
-            Some(Service::default()),
-        );
+        let change = Change::Service(ObjectName::new("default", "kubia"), Some(Arc::default()));
         assert_eq!(world.apply(change.clone()).len(), 1);
         assert_eq!(world.apply(change).len(), 0);
     }

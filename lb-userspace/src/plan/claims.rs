@@ -24,10 +24,13 @@ pub enum Rank {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
     /// Everybody who wants a frontend; the first has it.
-    claimants: BTreeMap<RowKey, BTreeSet<(Rank, ObjectName)>>,
-    /// What each Service wants.
-    wishes: BTreeMap<ObjectName, BTreeMap<RowKey, Rank>>,
+    claimants: BTreeMap<RowKey, Claimants>,
+    /// What each Service wants, by key.
+    wishes: BTreeMap<ObjectName, Box<[(RowKey, Rank)]>>,
 }
+
+/// Sorted, and each once; nearly always it is one.
+type Claimants = Vec<(Rank, ObjectName)>;
 
 impl Claims {
     /// The Service wants these and nothing else. Returns the other Services that win, lose or see
@@ -38,22 +41,31 @@ impl Claims {
         wishes: BTreeMap<RowKey, Rank>,
     ) -> BTreeSet<ObjectName> {
         let before = self.wishes.remove(service).unwrap_or_default();
+        let had = |key| {
+            let at = before.binary_search_by_key(key, |(key, _)| *key).ok()?;
+            Some(&before[at].1)
+        };
         let mut touched = BTreeSet::new();
         for (key, rank) in &before {
             if wishes.get(key) != Some(rank) {
                 self.change(key, &mut touched, |claimants| {
-                    claimants.remove(&(*rank, service.clone()));
+                    claimants.retain(|claim| *claim != (*rank, service.clone()));
                 });
             }
         }
         for (key, rank) in &wishes {
-            if before.get(key) != Some(rank) {
+            if had(key) != Some(rank) {
                 self.change(key, &mut touched, |claimants| {
-                    claimants.insert((*rank, service.clone()));
+                    let claim = (*rank, service.clone());
+                    if let Err(at) = claimants.binary_search(&claim) {
+                        claimants.reserve_exact(1);
+                        claimants.insert(at, claim);
+                    }
                 });
             }
         }
         if !wishes.is_empty() {
+            let wishes = wishes.into_iter().collect();
             self.wishes.insert(service.clone(), wishes);
         }
         touched.remove(service);
@@ -71,7 +83,7 @@ impl Claims {
         &mut self,
         key: &RowKey,
         touched: &mut BTreeSet<ObjectName>,
-        change: impl FnOnce(&mut BTreeSet<(Rank, ObjectName)>),
+        change: impl FnOnce(&mut Claimants),
     ) {
         let claimants = self.claimants.entry(*key).or_default();
         let before = claimants.first().cloned();

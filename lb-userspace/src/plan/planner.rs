@@ -14,8 +14,8 @@ use super::service;
 use super::stopped::{Stopped, Stopping};
 use crate::model::{Change, Problem, World};
 use crate::tables::{
-    Capacities, FamilyRowKey, FamilyTables, Full, Op, Owner, Part, PerFamily, RowKey, TableDelta,
-    Tables, diff_owner, split,
+    Capacities, FamilyRowKey, FamilyTables, Full, Op, Owner, Packed, Part, PerFamily, RowKey,
+    TableDelta, Tables, diff_owner, split,
 };
 
 /// Changes with which everything is known: every input has been read completely. Only that tells
@@ -35,7 +35,7 @@ pub struct Planner {
     /// Everything that the maps hold, that in quarantine included.
     tables: Tables,
     /// The elements of each owner, without those in quarantine.
-    owned: BTreeMap<Owner, Tables>,
+    owned: BTreeMap<Owner, Packed>,
     problems: BTreeMap<Owner, Vec<Problem>>,
     /// Owners that were found in the maps, until everything is known.
     adopted: BTreeSet<Owner>,
@@ -56,8 +56,11 @@ impl Planner {
         } else {
             base.hash_key
         };
-        let mut owned = split(&found);
-        owned.retain(|_, rows| *rows != Tables::default());
+        let owned = split(&found).into_iter();
+        let owned = owned.filter(|(_, rows)| *rows != Tables::default());
+        let owned: BTreeMap<_, _> = owned
+            .map(|(owner, rows)| (owner, Packed::new(&rows)))
+            .collect();
         Self {
             base: ConfigBase { hash_key, ..base },
             capacities,
@@ -201,14 +204,13 @@ impl Planner {
 
     /// Plans one owner and takes its new elements in.
     fn plan_owner(&mut self, owner: &Owner) -> Result<Part, Full> {
-        let empty = Tables::default();
-        let before = self.owned.get(owner).unwrap_or(&empty);
+        let before = self.owned_by(owner);
         let (after, problems) = match owner {
             Owner::Node => node::rows(&self.base, self.world.node()),
             Owner::Service(name) => {
                 let mut plan = service::plan(name, &self.world);
                 plan.give_up(name, &self.claims);
-                let rows = rows(&plan, before, &mut self.ids);
+                let rows = rows(&plan, &before, &mut self.ids);
                 match rows {
                     Ok(rows) => (rows, plan.problems),
                     Err(full) => {
@@ -219,7 +221,7 @@ impl Planner {
             }
             Owner::Nobody => (Tables::default(), Vec::new()),
         };
-        let mut part = diff_owner(owner.clone(), before, &after);
+        let mut part = diff_owner(owner.clone(), &before, &after);
         // Ranges that nobody asked for any more must not admit anybody when ranges count again.
         let left = self.quarantine.ranges().filter(|key| counts(key, &after));
         part.prepare.extend(left.map(|key| Op::Delete(*key)));
@@ -229,7 +231,7 @@ impl Planner {
             return Err(full);
         }
         self.ids.keep();
-        self.stopping.note(before, &after);
+        self.stopping.note(&before, &after);
         for op in writes {
             self.tables.apply(op);
             let key = match op {
@@ -238,8 +240,10 @@ impl Planner {
             };
             key.inspect(|key| self.quarantine.cancel(key));
         }
-        set(&mut self.owned, owner, after, &Tables::default());
-        set(&mut self.problems, owner, problems, &Vec::new());
+        let rows = (after != Tables::default()).then(|| Packed::new(&after));
+        set(&mut self.owned, owner, rows);
+        let problems = (!problems.is_empty()).then_some(problems);
+        set(&mut self.problems, owner, problems);
         self.waiting.remove(owner);
         Ok(part)
     }
@@ -263,8 +267,13 @@ impl Planner {
     /// Whether the frontend's owner has it in the tables.
     fn is_served(&self, key: &RowKey) -> bool {
         let owner = self.claims.winner(key).cloned().map(Owner::Service);
-        let rows = owner.and_then(|owner| self.owned.get(&owner));
-        rows.is_some_and(|rows| rows.contains(key))
+        owner.is_some_and(|owner| self.owned_by(&owner).contains(key))
+    }
+
+    /// The elements of an owner.
+    fn owned_by(&self, owner: &Owner) -> Tables {
+        let rows = self.owned.get(owner);
+        rows.map(Packed::unpack).unwrap_or_default()
     }
 
     fn report_full(&mut self, owner: Owner, full: &Full) {
@@ -297,11 +306,10 @@ fn counts(key: &RowKey, rows: &Tables) -> bool {
     }
 }
 
-/// Sets an entry, or removes it if there is nothing in it.
-fn set<V: PartialEq>(map: &mut BTreeMap<Owner, V>, owner: &Owner, value: V, nothing: &V) {
-    if value == *nothing {
-        map.remove(owner);
-    } else {
-        map.insert(owner.clone(), value);
-    }
+/// Sets an entry, or removes it if there is nothing.
+fn set<V>(map: &mut BTreeMap<Owner, V>, owner: &Owner, value: Option<V>) {
+    match value {
+        Some(value) => map.insert(owner.clone(), value),
+        None => map.remove(owner),
+    };
 }

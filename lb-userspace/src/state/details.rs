@@ -1,11 +1,12 @@
 //! What do the maps not tell of Services and endpoints, that people want to see?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Change, ObjectName, Protocol, Service, ServiceKind, Slice, TargetPort};
+use crate::model::{ObjectName, Protocol, Service, ServiceKind, Slice, TargetPort, World};
 
 /// A Service as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,31 +69,24 @@ pub struct Target {
     pub since: Option<String>,
 }
 
-/// The details of everything that is known, kept up to date change by change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything that is known, as it was at one moment: details are made of it one by one.
+#[derive(Clone, Debug, Default)]
 pub struct Details {
-    services: BTreeMap<ObjectName, ServiceDetails>,
-    slices: BTreeMap<ObjectName, Vec<Target>>,
+    services: Vec<(ObjectName, Arc<Service>)>,
+    /// Service by Service.
+    slices: Vec<Arc<Slice>>,
 }
 
 impl Details {
-    /// Follows a change.
-    pub fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Service(name, Some(service)) => {
-                self.services
-                    .insert(name.clone(), service_details(name, service));
-            }
-            Change::Service(name, None) => {
-                self.services.remove(name);
-            }
-            Change::Slice(name, Some(slice)) => {
-                self.slices.insert(name.clone(), targets(slice));
-            }
-            Change::Slice(name, None) => {
-                self.slices.remove(name);
-            }
-            Change::Node(_) => {}
+    /// What is known now.
+    #[must_use]
+    pub fn of(world: &World) -> Self {
+        let services = world.services();
+        Self {
+            services: services
+                .map(|(name, service)| (name.clone(), Arc::clone(service)))
+                .collect(),
+            slices: world.all_slices().cloned().collect(),
         }
     }
 
@@ -103,16 +97,18 @@ impl Details {
     }
 
     /// All Services, by name.
-    #[must_use]
-    pub fn services(&self) -> Vec<ServiceDetails> {
-        self.services.values().cloned().collect()
+    pub fn services(&self) -> impl Iterator<Item = ServiceDetails> {
+        let services = self.services.iter();
+        services.map(|(name, service)| service_details(name, service))
     }
 
     /// What stands behind each endpoint's address, by Service; an endpoint of several slices once.
-    #[must_use]
-    pub fn targets(&self) -> Vec<Target> {
-        let targets: BTreeSet<_> = self.slices.values().flatten().cloned().collect();
-        targets.into_iter().collect()
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        let of_one = |one: &Arc<Slice>, next: &Arc<Slice>| one.service == next.service;
+        self.slices.chunk_by(of_one).flat_map(|slices| {
+            let targets = slices.iter().flat_map(|slice| targets(slice));
+            targets.collect::<BTreeSet<_>>()
+        })
     }
 }
 
@@ -141,26 +137,24 @@ fn service_details(name: &ObjectName, service: &Service) -> ServiceDetails {
     }
 }
 
-fn targets(slice: &Slice) -> Vec<Target> {
+fn targets(slice: &Slice) -> impl Iterator<Item = Target> {
     let endpoints = slice.endpoints.iter();
-    endpoints
-        .map(|endpoint| Target {
-            service: slice.service.clone(),
-            address: endpoint.address,
-            target: endpoint.target.clone(),
-            node: endpoint.node.clone(),
-            ready: endpoint.ready,
-            serving: endpoint.serving,
-            terminating: endpoint.terminating,
-            since: endpoint.since.clone(),
-        })
-        .collect()
+    endpoints.map(|endpoint| Target {
+        service: slice.service.clone(),
+        address: endpoint.address,
+        target: endpoint.target.clone(),
+        node: endpoint.node.clone(),
+        ready: endpoint.ready,
+        serving: endpoint.serving,
+        terminating: endpoint.terminating,
+        since: endpoint.since.clone(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Endpoint;
+    use crate::model::{Change, Endpoint};
 
     fn slice() -> Slice {
         Slice {
@@ -184,17 +178,16 @@ mod tests {
 
     #[test]
     fn an_endpoint_of_two_slices_is_told_once_and_goes_with_the_last() {
-        let mut details = Details::default();
-        let name = |name| ObjectName::new("default", name);
-        details.apply(&Change::Slice(name("kubia-1"), Some(slice())));
-        details.apply(&Change::Slice(name("kubia-2"), Some(slice())));
-        assert_eq!(details.targets().len(), 1);
-        details.apply(&Change::Slice(name("kubia-1"), None));
-        assert_eq!(
-            details.targets()[0].target.as_deref(),
-            Some("Pod/kubia-vs2kl")
-        );
-        details.apply(&Change::Slice(name("kubia-2"), None));
-        assert_eq!(details.targets(), []);
+        let mut world = World::default();
+        let mut told = |slice: &str, of: Option<Slice>| {
+            let name = ObjectName::new("default", slice);
+            world.apply(Change::Slice(name, of.map(Arc::new)));
+            Details::of(&world).targets().collect::<Vec<_>>()
+        };
+        told("kubia-1", Some(slice()));
+        assert_eq!(told("kubia-2", Some(slice())).len(), 1);
+        let left = told("kubia-1", None);
+        assert_eq!(left[0].target.as_deref(), Some("Pod/kubia-vs2kl"));
+        assert_eq!(told("kubia-2", None), []);
     }
 }

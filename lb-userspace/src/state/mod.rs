@@ -7,11 +7,11 @@ mod wish;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::input::{Allocations, Unmapped};
 use crate::model::Problem;
@@ -23,6 +23,10 @@ pub use wish::Wish;
 
 /// Version of the file's format; a file of a later one is not read.
 pub const FORMAT: u32 = 1;
+
+/// The file is written in pieces of so many bytes: as one text it might be larger than all else that we
+/// hold.
+const PIECE: usize = 1 << 20;
 
 /// Everything in the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +47,10 @@ pub struct State {
     /// Services that have no entry in any map, sorted by name.
     pub unmapped: Vec<Unmapped>,
     /// Services as they were written, for display; see [`Details`].
+    #[serde(skip_serializing)]
     pub services: Vec<ServiceDetails>,
     /// What stands behind the endpoints, for display; see [`Details`].
+    #[serde(skip_serializing)]
     pub targets: Vec<Target>,
     /// What was given to Services that ask for no address or port of their own: the next start
     /// hands it back to the input.
@@ -55,6 +61,49 @@ pub struct State {
     pub attached: Vec<String>,
     /// What the last audit found that was not as it must be.
     pub audit: Option<Audit>,
+}
+
+/// What is written: the state, but Services and targets as they are made.
+#[derive(Serialize)]
+struct Written<'s> {
+    #[serde(flatten)]
+    state: &'s State,
+    services: Services<'s>,
+    targets: Targets<'s>,
+}
+
+/// Services of the state, unless more is known.
+struct Services<'s>(&'s State, Option<&'s Details>);
+
+/// Targets likewise.
+struct Targets<'s>(&'s State, Option<&'s Details>);
+
+impl<'s> Written<'s> {
+    fn new(state: &'s State, known: Option<&'s Details>) -> Self {
+        Self {
+            state,
+            services: Services(state, known),
+            targets: Targets(state, known),
+        }
+    }
+}
+
+impl Serialize for Services<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self(_, Some(known)) => serializer.collect_seq(known.services()),
+            Self(state, None) => serializer.collect_seq(&state.services),
+        }
+    }
+}
+
+impl Serialize for Targets<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self(_, Some(known)) => serializer.collect_seq(known.targets()),
+            Self(state, None) => serializer.collect_seq(&state.targets),
+        }
+    }
 }
 
 /// What an audit found.
@@ -137,21 +186,24 @@ impl State {
         serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// Replaces the file in one step: a reader, or a crash, sees the old or the new one.
+    /// Replaces the file in one step: a reader, or a crash, sees the old or the new one. Of Services
+    /// and targets it says what `known` does, else what we do.
     ///
     /// # Errors
     /// See [`StateError`].
-    pub fn write(&self, file: &Path) -> Result<(), StateError> {
+    pub fn write(&self, file: &Path, known: Option<&Details>) -> Result<(), StateError> {
         let io = |action| move |error| failed(file, action, error);
         let directory = file.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory).map_err(io("create its directory"))?;
-        let text = serde_json::to_vec_pretty(self)
-            .map_err(|error| failed(file, "encode", error.into()))?;
         let temporary = file.with_extension("json.new");
-        let mut out = File::create(&temporary).map_err(io("create"))?;
-        out.write_all(&text)
-            .and_then(|()| out.sync_all())
-            .map_err(io("write"))?;
+        let out = File::create(&temporary).map_err(io("create"))?;
+        let mut out = BufWriter::with_capacity(PIECE, out);
+        serde_json::to_writer_pretty(&mut out, &Written::new(self, known))
+            .map_err(|error| failed(file, "write", error.into()))?;
+        let out = out
+            .into_inner()
+            .map_err(|error| failed(file, "write", error.into_error()))?;
+        out.sync_all().map_err(io("write"))?;
         fs::rename(&temporary, file).map_err(io("replace"))?;
         File::open(directory)
             .and_then(|directory| directory.sync_all())
@@ -262,8 +314,8 @@ mod tests {
             }],
             ..State::default()
         };
-        State::default().write(&file).expect("a first one");
-        state.write(&file).expect("another over it");
+        State::default().write(&file, None).expect("a first one");
+        state.write(&file, None).expect("another over it");
         assert_eq!(State::read(&file).expect("the last one"), state);
         let left = fs::read_dir(directory.0.join("deeper")).expect("a directory");
         assert_eq!(left.count(), 1);

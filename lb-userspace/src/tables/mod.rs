@@ -8,6 +8,7 @@ mod delta;
 mod diff;
 mod digest;
 mod family;
+mod packed;
 mod row;
 pub mod sieve;
 mod split;
@@ -26,6 +27,7 @@ pub use delta::{Batch, Owner, Part, TableDelta};
 pub use diff::{diff, diff_owner};
 pub use digest::Digest;
 pub use family::{FamilyMaps, PerFamily, is_of, prefix, truncate};
+pub use packed::Packed;
 pub use split::{service_of, split};
 pub use view::View;
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::layout::{FrontendInfo, FrontendRef};
 use lb_common::{Family as _, Ip4, Ip6};
@@ -41,10 +42,10 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (service_name(), option(service_variant())).prop_map(|(of, service)| {
-            Event::Told(Box::new(Change::Service(name(of), service)))
+            Event::Told(Box::new(Change::Service(name(of), service.map(Arc::new))))
         }),
         6 => (slice_name(), option(slice_variant())).prop_map(|(of, slice)| {
-            Event::Told(Box::new(Change::Slice(name(of), slice)))
+            Event::Told(Box::new(Change::Slice(name(of), slice.map(Arc::new))))
         }),
         1 => node_variant().prop_map(|node| Event::Told(Box::new(Change::Node(node)))),
         2 => (1..1_500_u64).prop_map(Event::Pause),
@@ -227,7 +228,7 @@ fn everything(planner: &Planner) -> Vec<Change> {
     // The planner need not know a slice's name; any will do that keeps their order.
     for (i, slice) in slices.into_iter().enumerate() {
         let of = name(&format!("slice-{i}"));
-        changes.push(Change::Slice(of, Some(slice)));
+        changes.push(Change::Slice(of, Some(slice.into())));
     }
     changes
 }

@@ -88,8 +88,8 @@ impl Cluster {
         let before = resident_kib()?;
         let mut everything = vec![Change::Node(node())];
         for i in 0..services {
-            everything.push(Change::Service(name(i), Some(service(i))));
-            everything.push(Change::Slice(name(i), Some(slice(i, 0))));
+            everything.push(Change::Service(name(i), Some(service(i).into())));
+            everything.push(Change::Slice(name(i), Some(slice(i, 0).into())));
         }
         let base = ConfigBase {
             hash_key: 0x5eed,
@@ -123,7 +123,7 @@ impl Cluster {
         let i = round.wrapping_mul(STEP) % self.services;
         // Each Service in turn, and all over again with other pods.
         let age = 1 + round / self.services;
-        let change = Change::Slice(name(i), Some(slice(i, age)));
+        let change = Change::Slice(name(i), Some(slice(i, age).into()));
         self.now += PAUSE_MILLIS;
         let began = Instant::now();
         let delta = self.planner.apply(vec![change], self.now);

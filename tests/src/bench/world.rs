@@ -113,10 +113,16 @@ pub(super) fn tables(services: u16) -> Result<Tables> {
     let mut everything = vec![Change::Node(node())];
     for i in 0..services {
         let name = ObjectName::new("bench", format!("service-{i}"));
-        everything.push(Change::Service(name.clone(), Some(service_object(i))));
+        everything.push(Change::Service(
+            name.clone(),
+            Some(service_object(i).into()),
+        ));
         for family in Family::ALL.into_iter().filter(|_| i < SERVED) {
             let slice_name = ObjectName::new("bench", format!("service-{i}-{family}"));
-            everything.push(Change::Slice(slice_name, Some(slice(&name, i, family))));
+            everything.push(Change::Slice(
+                slice_name,
+                Some(slice(&name, i, family).into()),
+            ));
         }
     }
     planner.complete(CompleteList(everything), 0);

@@ -47,7 +47,7 @@ fn service() -> Change {
         ports: vec![port],
         ..Service::default()
     };
-    Change::Service(kubia(), Some(service))
+    Change::Service(kubia(), Some(service.into()))
 }
 
 /// The Service's endpoints in one of two states that share nothing: other addresses, another port,
@@ -74,7 +74,7 @@ fn endpoints(state: u8) -> Change {
         }],
         endpoints: (1..=3 + state).map(endpoint).collect(),
     };
-    Change::Slice(ObjectName::new("default", "kubia-1"), Some(slice))
+    Change::Slice(ObjectName::new("default", "kubia-1"), Some(slice.into()))
 }
 
 /// Changes the Service to and fro until told to stop; how often it did.

@@ -75,8 +75,8 @@ fn everything() -> Vec<Change> {
     };
     vec![
         Change::Node(Node::default()),
-        Change::Service(kubia(), Some(service)),
-        Change::Slice(ObjectName::new("default", "kubia-1"), Some(slice)),
+        Change::Service(kubia(), Some(service.into())),
+        Change::Slice(ObjectName::new("default", "kubia-1"), Some(slice.into())),
     ]
 }
 

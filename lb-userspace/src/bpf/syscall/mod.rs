@@ -17,6 +17,7 @@ use bytemuck::Pod;
 pub(super) use hook::{link_create, link_detach, link_update, query};
 pub(super) use map::MapFd;
 pub(super) use memory::Memory;
+pub use memory::give_freed_back;
 pub(super) use object::{
     RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, name, pin, program_by_id,
     program_maps,

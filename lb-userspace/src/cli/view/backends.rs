@@ -119,7 +119,7 @@ fn place(flags: u8) -> Place {
 impl Record for BackendRecord {
     const KIND: &'static str = "backend";
     const COLUMNS: &'static [Column<Self>] = &[
-        column("SERVICE", |backend| backend.service.name.clone()),
+        column("SERVICE", |backend| backend.service.name.to_string()),
         column("PORT", |backend| port_name(&backend.port_name)),
         column("BACKEND", Record::name),
         column("STATUS", |backend| {

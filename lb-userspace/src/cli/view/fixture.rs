@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lb_common::addr::Ip4;
 use lb_common::drops::{DropReason, Hook};
@@ -50,7 +51,7 @@ fn port(
 }
 
 fn service(name: &ObjectName, service: Service) -> Change {
-    Change::Service(name.clone(), Some(service))
+    Change::Service(name.clone(), Some(service.into()))
 }
 
 /// A pod behind a Service; `node` tells where.
@@ -90,7 +91,7 @@ fn slice(
     };
     Change::Slice(
         name(&service.namespace, &format!("{}-{family}", service.name)),
-        Some(Slice {
+        Some(Arc::new(Slice {
             service: service.clone(),
             ports: ports
                 .iter()
@@ -101,7 +102,7 @@ fn slice(
                 })
                 .collect(),
             endpoints,
-        }),
+        })),
     )
 }
 
@@ -282,10 +283,6 @@ impl Fixture {
     }
 
     fn of(changes: Vec<Change>, unmapped: Vec<Unmapped>, problems: Vec<Problem>) -> Self {
-        let mut details = Details::default();
-        for change in &changes {
-            details.apply(change);
-        }
         let mut planner = Planner::adopt(
             ConfigBase::default(),
             Capacities::default(),
@@ -293,6 +290,7 @@ impl Fixture {
             0,
         );
         drop(planner.complete(CompleteList(changes), 0));
+        let details = Details::of(planner.world());
         Self {
             tables: planner.tables().clone(),
             state: State {
@@ -302,8 +300,8 @@ impl Fixture {
                 node: "node-a".to_owned(),
                 problems: [problems, planner.problems()].concat(),
                 unmapped,
-                services: details.services(),
-                targets: details.targets(),
+                services: details.services().collect(),
+                targets: details.targets().collect(),
                 ..State::default()
             },
         }

@@ -196,7 +196,7 @@ fn duration_cell(seconds: Option<u32>) -> String {
 impl Record for FlowRecord {
     const KIND: &'static str = "flow";
     const COLUMNS: &'static [Column<Self>] = &[
-        column("SERVICE", |flow| flow.service.name.clone()),
+        column("SERVICE", |flow| flow.service.name.to_string()),
         column("PORT", |flow| port_name(&flow.port_name)),
         column("PROTOCOL", |flow| flow.protocol.to_string()),
         column("CLIENT", |flow| flow.client.to_string()),

@@ -130,7 +130,7 @@ impl PoolRecord {
 impl Record for FrontendRecord {
     const KIND: &'static str = "frontend";
     const COLUMNS: &'static [Column<Self>] = &[
-        column("SERVICE", |frontend| frontend.service.name.clone()),
+        column("SERVICE", |frontend| frontend.service.name.to_string()),
         column("PORT", |frontend| port_name(&frontend.port_name)),
         column("TYPE", |frontend| frontend.kind.to_owned()),
         column("FRONTEND", Record::name),

@@ -40,6 +40,6 @@ impl Record for ProblemRecord {
     }
 
     fn name(&self) -> String {
-        self.0.object.name.name.clone()
+        self.0.object.name.name.to_string()
     }
 }

@@ -270,6 +270,6 @@ impl Record for ServiceRecord {
     }
 
     fn name(&self) -> String {
-        self.service.name.clone()
+        self.service.name.to_string()
     }
 }

@@ -74,7 +74,7 @@ fn slice_over(protocol: Protocol, of: &str, port_name: &str, endpoints: Vec<Endp
         }],
         endpoints,
     };
-    Change::Slice(name(&format!("{of}-1")), Some(slice))
+    Change::Slice(name(&format!("{of}-1")), Some(slice.into()))
 }
 
 fn node() -> Change {
@@ -108,7 +108,7 @@ pub(super) fn cluster() -> Cluster {
     };
     let changes = vec![
         node(),
-        Change::Service(name("kubia"), Some(kubia)),
+        Change::Service(name("kubia"), Some(kubia.into())),
         slice(
             "kubia",
             "http",
@@ -118,7 +118,7 @@ pub(super) fn cluster() -> Cluster {
                 endpoint("10.42.1.10", "node-b", true),
             ],
         ),
-        Change::Service(name("local"), Some(local)),
+        Change::Service(name("local"), Some(local.into())),
         slice(
             "local",
             "",
@@ -129,7 +129,7 @@ pub(super) fn cluster() -> Cluster {
         ),
         Change::Service(
             name("sick"),
-            Some(service("10.43.0.3", &[port("", 80, None)])),
+            Some(service("10.43.0.3", &[port("", 80, None)]).into()),
         ),
         slice(
             "sick",
@@ -139,7 +139,7 @@ pub(super) fn cluster() -> Cluster {
                 endpoint("10.42.1.30", "node-b", false),
             ],
         ),
-        Change::Service(name("sip"), Some(service("10.43.0.4", &[sip]))),
+        Change::Service(name("sip"), Some(service("10.43.0.4", &[sip]).into())),
         slice_over(
             Protocol::Sctp,
             "sip",
@@ -147,10 +147,6 @@ pub(super) fn cluster() -> Cluster {
             vec![endpoint("10.42.0.40", "node-a", true)],
         ),
     ];
-    let mut details = Details::default();
-    for change in &changes {
-        details.apply(change);
-    }
     let base = ConfigBase {
         hash_key: 7,
         hz: 100,
@@ -158,11 +154,12 @@ pub(super) fn cluster() -> Cluster {
     };
     let mut planner = Planner::adopt(base, Capacities::default(), Tables::default(), 0);
     planner.complete(CompleteList(changes), 0);
+    let details = Details::of(planner.world());
     Cluster {
         tables: planner.tables().clone(),
         state: State {
-            services: details.services(),
-            targets: details.targets(),
+            services: details.services().collect(),
+            targets: details.targets().collect(),
             ..State::default()
         },
     }

@@ -5,6 +5,7 @@
 //! is compared by versions: what it repeats makes no change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -196,7 +197,7 @@ impl Source {
                 self.set_unmapped(&key.name, reason.as_ref());
                 let service = match reason {
                     Some(UnmappedReason::OtherProxy(_)) => None,
-                    _ => Some(service.model.clone()),
+                    _ => Some(Arc::new(service.model.clone())),
                 };
                 self.change(key, Change::Service(key.name.clone(), service));
             }
@@ -208,7 +209,7 @@ impl Source {
                         at,
                     });
                 }
-                let slice = (!slice.headless).then(|| slice.model.clone());
+                let slice = (!slice.headless).then(|| Arc::clone(&slice.model));
                 self.change(key, Change::Slice(key.name.clone(), slice));
             }
             Object::ServiceCidr(prefixes) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -47,18 +48,21 @@ pub(super) fn slice(
     let weight = annotations::weight(&object.metadata, findings);
     let triggered = annotations::triggered(&object.metadata);
     let endpoints = object.endpoints.iter().flatten().enumerate();
+    let endpoints = endpoints.filter_map(|(i, object)| endpoint(i, object, family, findings));
+    let mut endpoints: Vec<_> = endpoints
+        .map(|endpoint| Endpoint { weight, ..endpoint })
+        .collect();
+    // There may be a hundred thousand.
+    endpoints.shrink_to_fit();
     Some(Slice {
         headless: label(HEADLESS).is_some(),
         selected: label(MANAGED_BY).is_some_and(|name| name == SLICE_CONTROLLER),
         triggered: triggered.map(|at| Triggered { at, family }),
-        model: model::Slice {
+        model: Arc::new(model::Slice {
             service: ObjectName::new(namespace, service),
             ports,
-            endpoints: endpoints
-                .filter_map(|(i, object)| endpoint(i, object, family, findings))
-                .map(|endpoint| Endpoint { weight, ..endpoint })
-                .collect(),
-        },
+            endpoints,
+        }),
     })
 }
 

@@ -12,7 +12,7 @@ use super::kinds::{Meaning, meaning};
 use crate::input::declared::{Key, Kind, Origin, Placed};
 use crate::input::findings::{Finding, Findings};
 use crate::input::kubernetes::{self, Written};
-use crate::input::lines::Lines;
+use crate::input::lines::{Lines, Packed};
 use crate::model::{self, ObjectName, Place, Problem};
 
 /// What a file says.
@@ -86,7 +86,7 @@ impl Parser {
             return;
         };
         let (field, why) = match meaning(&api_version, &kind) {
-            Meaning::Read(kind) => return self.read(kind, value, lines),
+            Meaning::Read(kind) => return self.read(kind, value, &lines),
             Meaning::List(item_kind) => return self.list(value, lines, &api_version, item_kind),
             Meaning::Irrelevant => return,
             Meaning::OtherVersion(version) => (
@@ -122,7 +122,7 @@ impl Parser {
         }
     }
 
-    fn read(&mut self, kind: Kind, value: Value, lines: Lines) {
+    fn read(&mut self, kind: Kind, value: Value, lines: &Lines) {
         let metadata = |field: &str| value["metadata"][field].as_str().unwrap_or_default();
         let name = metadata("name");
         if name.is_empty() {
@@ -150,7 +150,7 @@ impl Parser {
         let object = kubernetes::declare(&key, ByHand(value), &mut findings);
         let mut origin = Origin {
             file: Arc::clone(&self.file),
-            lines: Arc::new(lines),
+            lines: Arc::new(Packed::new(lines)),
         };
         let found = findings.refusals.iter().chain(&findings.remarks);
         self.reading
@@ -161,7 +161,7 @@ impl Parser {
         } else if let Some(object) = object {
             if kind != Kind::Service {
                 // Only what a Service asks for can turn out wrong because of other objects.
-                origin.lines = Arc::new(origin.lines.first());
+                origin.lines = Arc::new(Packed::new(&lines.first()));
             }
             self.reading.objects.push((key, Placed { object, origin }));
         }

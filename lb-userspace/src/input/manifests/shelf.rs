@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::parse::{Reading, file_object};
 use crate::input::declared::{Key, Placed};
@@ -16,8 +17,8 @@ pub(super) type Changes = BTreeMap<Key, Option<Placed>>;
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     files: BTreeMap<PathBuf, Content>,
-    /// The files that hold an object; the first one's counts.
-    holders: BTreeMap<Key, BTreeSet<PathBuf>>,
+    /// The files that hold an object, sorted, nearly always one; the first one's counts.
+    holders: BTreeMap<Key, Vec<Arc<Path>>>,
     /// The objects that more than one file holds.
     repeated: BTreeSet<Key>,
 }
@@ -105,7 +106,7 @@ impl Shelf {
             let mut holders = self.holders[key].iter();
             let counts = holders.next();
             holders.filter_map(move |file| {
-                let placed = self.files[file].objects.get(key)?;
+                let placed = self.files[&**file].objects.get(key)?;
                 Some(repeated(key, placed, counts?))
             })
         });
@@ -134,18 +135,22 @@ impl Shelf {
             .collect();
         for key in old.keys() {
             if let Some(holders) = self.holders.get_mut(key) {
-                holders.remove(file);
+                holders.retain(|holder| **holder != *file);
                 if holders.is_empty() {
                     self.holders.remove(key);
                 }
             }
         }
         if let Some(new) = new {
+            let file: Arc<Path> = file.into();
             for key in new.objects.keys() {
                 let holders = self.holders.entry(key.clone()).or_default();
-                holders.insert(file.into());
+                if let Err(at) = holders.binary_search(&file) {
+                    holders.reserve_exact(1);
+                    holders.insert(at, Arc::clone(&file));
+                }
             }
-            self.files.insert(file.into(), new);
+            self.files.insert(file.to_path_buf(), new);
         }
         let mut changes = Changes::new();
         for (key, before) in keys.into_iter().zip(before) {
@@ -155,8 +160,8 @@ impl Shelf {
             } else {
                 self.repeated.remove(&key);
             }
-            let holder = holders.and_then(BTreeSet::first);
-            let after = holder.and_then(|file| self.files[file].objects.get(&key).cloned());
+            let holder = holders.and_then(|holders| holders.first());
+            let after = holder.and_then(|file| self.files[&**file].objects.get(&key).cloned());
             if before != after {
                 changes.insert(key, after);
             }
@@ -164,8 +169,8 @@ impl Shelf {
         changes
     }
 
-    fn first_holder(&self, key: &Key) -> Option<&PathBuf> {
-        self.holders.get(key)?.first()
+    fn first_holder(&self, key: &Key) -> Option<&Path> {
+        self.holders.get(key)?.first().map(|file| &**file)
     }
 }
 

@@ -12,6 +12,7 @@ mod resolve;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -44,8 +45,8 @@ pub(super) struct Standalone {
 /// What follows from a Service and all that belongs to it.
 #[derive(Debug, Default)]
 struct Derived {
-    service: Option<model::Service>,
-    slices: BTreeMap<ObjectName, model::Slice>,
+    service: Option<Arc<model::Service>>,
+    slices: BTreeMap<ObjectName, Arc<model::Slice>>,
 }
 
 impl Standalone {
@@ -146,7 +147,7 @@ impl Standalone {
             Some(UnmappedReason::OtherProxy(_)) => Derived::default(),
             _ => Derived {
                 slices: self.slices(name, service, &mut resolved),
-                service: Some(resolved.model),
+                service: Some(Arc::new(resolved.model)),
             },
         };
         self.unmapped
@@ -170,7 +171,7 @@ impl Standalone {
         name: &ObjectName,
         service: &Service,
         resolved: &mut Resolved,
-    ) -> BTreeMap<ObjectName, model::Slice> {
+    ) -> BTreeMap<ObjectName, Arc<model::Slice>> {
         let has_selector = !service.selector.is_empty();
         let mut slices = if has_selector {
             let zone_of = |node: &str| {
@@ -196,7 +197,7 @@ impl Standalone {
             if has_selector && slice.selected {
                 leaves_out = true;
             } else {
-                slices.insert(name.clone(), slice.model.clone());
+                slices.insert(name.clone(), Arc::clone(&slice.model));
             }
         }
         if leaves_out && nothing_picked {
@@ -241,8 +242,8 @@ impl Standalone {
 /// What is different, collected over several Services.
 #[derive(Debug, Default)]
 struct Difference {
-    services: BTreeMap<ObjectName, Option<model::Service>>,
-    slices: BTreeMap<ObjectName, Option<model::Slice>>,
+    services: BTreeMap<ObjectName, Option<Arc<model::Service>>>,
+    slices: BTreeMap<ObjectName, Option<Arc<model::Slice>>>,
 }
 
 impl Difference {

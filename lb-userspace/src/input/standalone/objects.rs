@@ -19,7 +19,7 @@ pub(super) struct Objects {
     services: BTreeMap<ObjectName, (Arc<Service>, Origin)>,
     slices: BTreeMap<ObjectName, Arc<Slice>>,
     /// Names of the slices of each Service, also of Services that are not there (yet).
-    slices_of: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
+    slices_of: BTreeMap<ObjectName, Vec<ObjectName>>,
     endpoints: BTreeMap<ObjectName, Arc<Endpoints>>,
     pods: Pods,
     selectors: Selectors,
@@ -53,7 +53,7 @@ impl Objects {
                 Some(slice) => {
                     let service = slice.model.service.clone();
                     if let Some(slices) = self.slices_of.get_mut(&service) {
-                        slices.remove(name);
+                        slices.retain(|other| other != name);
                         if slices.is_empty() {
                             self.slices_of.remove(&service);
                         }
@@ -93,7 +93,10 @@ impl Objects {
             Object::Slice(slice) => {
                 let service = slice.model.service.clone();
                 let slices = self.slices_of.entry(service.clone()).or_default();
-                slices.insert(name.clone());
+                if let Err(at) = slices.binary_search(name) {
+                    slices.reserve_exact(1);
+                    slices.insert(at, name.clone());
+                }
                 self.slices.insert(name.clone(), slice);
                 [service].into()
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::input::declared::{Distribution, Endpoints, Family, Pod, Service, SliceKey};
 use crate::model::{Endpoint, ObjectName, ServiceKind, Slice, SlicePort, TargetPort};
@@ -49,7 +50,7 @@ pub(super) fn pick<'a>(
 
 /// The name that a Pod has below this Service's, as Pods of a StatefulSet have.
 fn hostname(service: &ObjectName, pod: &Pod) -> Option<String> {
-    let is_below = pod.subdomain.as_ref() == Some(&service.name);
+    let is_below = pod.subdomain.as_deref() == Some(&*service.name);
     pod.hostname.clone().filter(|_| is_below)
 }
 
@@ -93,14 +94,14 @@ pub(super) fn slices(
     service: &ObjectName,
     source: &str,
     endpoints: &Endpoints,
-) -> BTreeMap<ObjectName, Slice> {
+) -> BTreeMap<ObjectName, Arc<Slice>> {
     let slices = endpoints.iter().map(|(key, endpoints)| {
         let slice = Slice {
             service: service.clone(),
             ports: key.1.clone(),
             endpoints: endpoints.clone(),
         };
-        (slice_name(service, source, key), slice)
+        (slice_name(service, source, key), Arc::new(slice))
     });
     slices.collect()
 }

@@ -145,7 +145,7 @@ pub(crate) fn for_nodes(endpoint: Endpoint, nodes: &[&str]) -> Endpoint {
 
 /// The Service is so.
 pub(crate) fn set_service(of: &str, service: Service) -> Change {
-    Change::Service(name(of), Some(service))
+    Change::Service(name(of), Some(service.into()))
 }
 
 /// The Service is gone.
@@ -155,7 +155,7 @@ pub(crate) fn no_service(of: &str) -> Change {
 
 /// The slice is so.
 pub(crate) fn set_slice(of: &str, slice: Slice) -> Change {
-    Change::Slice(name(of), Some(slice))
+    Change::Slice(name(of), Some(slice.into()))
 }
 
 /// The slice is gone.

@@ -26,6 +26,8 @@ const ENDPOINTS: u32 = 10;
 const COUNTED: u32 = 50;
 /// Between two of them: each shall be one of its own.
 const APART: Duration = Duration::from_millis(100);
+/// What a start needed for itself is given back by then.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Numbers of what is gone are free again by then, and their elements deleted.
 const RELEASED: Duration = Duration::from_secs(3);
 
@@ -121,6 +123,7 @@ fn measure(
         }
     }
     let (starts, daemon) = started(cluster, source, options.rounds)?;
+    sleep(SETTLED);
     let memory = daemon.memory()?;
     let maps = daemon.maps()?;
     let (written, followed) = changes(source, &daemon, options)?;

@@ -56,7 +56,7 @@ impl Followed {
         match self.heard().await {
             News::Listed(objects) => objects
                 .into_iter()
-                .map(|object| (object.name.name, object.version))
+                .map(|object| (object.name.name.to_string(), object.version))
                 .collect(),
             other => panic!("no list but {other:?}"),
         }

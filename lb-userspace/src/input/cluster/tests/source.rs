@@ -253,7 +253,11 @@ fn what_slices_follow_is_told_once_and_not_before_everything_is_known() {
         triggers
             .map(|trigger| {
                 let at = jiff::Timestamp::try_from(trigger.at).expect("a time");
-                (trigger.slice.name, trigger.is_ipv6, at.to_string())
+                (
+                    trigger.slice.name.to_string(),
+                    trigger.is_ipv6,
+                    at.to_string(),
+                )
             })
             .collect()
     };

@@ -220,7 +220,7 @@ fn what_was_given_stays_over_a_restart_and_beside_others() {
     second.write("1.yaml", &text);
     second.objects.forget_absent();
     for (service, name) in before.iter().zip(["a", "b", "c", "d", "e"]) {
-        assert_eq!(second.service(name), service, "{name}");
+        assert_eq!(second.service(name), &**service, "{name}");
     }
     // Six places, six Services; the next one waits until one goes.
     let full = second.write("2.yaml", &service("z", ""));
