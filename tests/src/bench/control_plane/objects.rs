@@ -34,8 +34,9 @@ pub(super) fn service(n: u32) -> [Value; 2] {
 
 /// Its slice, in which each version has another first endpoint than the one before.
 pub(super) fn slice(n: u32, version: u32) -> Value {
-    // What replaces them comes after all that there are.
-    let replaced = (1 << 20) + (n << 1) + version % 2;
+    // What replaces them comes after all that there are, and is hardly what replaced them at some
+    // earlier time: a change that changes nothing would be waited for in vain.
+    let replaced = (1 << 20) + (n << 8) + version % 256;
     let endpoint = |i: u32| {
         let number = if i == 0 && version > 0 {
             replaced
