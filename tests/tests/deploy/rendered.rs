@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::files::{deploy, documents, of_kind};
 
 /// The objects of a directory of `deploy/kustomize`; none where there is no kubectl.
-fn render(directory: &str) -> Result<Option<Vec<Value>>> {
+pub(crate) fn render(directory: &str) -> Result<Option<Vec<Value>>> {
     let Some(programs) = kubernetes::programs() else {
         return Ok(None);
     };
