@@ -14,6 +14,7 @@ use crate::files::{deploy, documents, object, text};
 
 const DAEMON_SET: &str = "kustomize/base/daemonset.yaml";
 const CAPABILITIES: &str = "kustomize/least-privilege/capabilities.yaml";
+const BESIDE: &str = "kustomize/beside-kube-proxy/addresses.yaml";
 const TEMPLATES: [&str; 3] = [
     "helm/lb/templates/rbac.yaml",
     "helm/lb/templates/config.yaml",
@@ -48,6 +49,7 @@ fn everything_has_the_one_name_and_version() -> Result<()> {
         ("kustomize/base/config.yaml", "ConfigMap"),
         (DAEMON_SET, "DaemonSet"),
         (CAPABILITIES, "DaemonSet"),
+        (BESIDE, "DaemonSet"),
         ("kustomize/kubeadm/kube-proxy-config.yaml", "DaemonSet"),
     ] {
         let name = &object(file, kind)?["metadata"]["name"];
@@ -106,6 +108,7 @@ fn every_variable_and_flag_is_a_setting() -> Result<()> {
     files.extend([
         DAEMON_SET,
         CAPABILITIES,
+        BESIDE,
         "kustomize/kubeadm/kube-proxy-config.yaml",
     ]);
     for file in files {

@@ -1,21 +1,41 @@
 //! What comes out of kustomize and Helm? The same, where both are asked for the same.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_common::names;
-use lb_tests::{command, kubernetes, need};
-use serde_json::Value;
+use lb_tests::{command, kubernetes, leftovers, need};
+use serde_json::{Value, json};
 
 use crate::files::{deploy, documents, of_kind};
 
 /// The objects of a directory of `deploy/kustomize`; none where there is no kubectl.
 pub(crate) fn render(directory: &str) -> Result<Option<Vec<Value>>> {
+    render_at(&deploy().join("kustomize").join(directory))
+}
+
+/// The same with a component of `deploy/kustomize` added.
+fn render_with(directory: &str, component: &str) -> Result<Option<Vec<Value>>> {
+    let copy = leftovers::temporary_dir("kustomize")?;
+    let mut copying = Command::new("cp");
+    copying.arg("-r").arg(deploy().join("kustomize"));
+    command::run(copying.arg(copy.path()))?;
+    let directory = copy.path().join("kustomize").join(directory);
+    let kustomization = directory.join("kustomization.yaml");
+    let text = fs::read_to_string(&kustomization)?;
+    fs::write(
+        kustomization,
+        format!("{text}components:\n  - ../{component}\n"),
+    )?;
+    render_at(&directory)
+}
+
+fn render_at(path: &Path) -> Result<Option<Vec<Value>>> {
     let Some(programs) = kubernetes::programs() else {
         return Ok(None);
     };
-    let path = deploy().join("kustomize").join(directory);
     let mut kubectl = Command::new(programs.join("kubectl"));
     let text = command::run(kubectl.arg("kustomize").arg(path))?;
     documents(&text).map(Some)
@@ -206,9 +226,80 @@ fn the_chart_takes_kubeadms_settings() -> Result<()> {
     Ok(())
 }
 
+/// Standing by, with ports of their own, which the probes know: what docs/migrate-from-kube-proxy.md says.
+#[test]
+fn both_ways_to_install_go_beside_kube_proxy_alike() -> Result<()> {
+    let beside = [
+        "standby=true",
+        r#"healthzBindAddress="0.0.0.0:10266""#,
+        r#"metricsBindAddress="127.0.0.1:10259""#,
+    ];
+    let of_kubeadm = r#"kubeProxyConfigMap="kube-proxy""#;
+    for (directory, value) in [
+        ("base", None),
+        ("least-privilege", Some("privileged=false")),
+        ("kubeadm", Some(of_kubeadm)),
+    ] {
+        let values: Vec<_> = beside.into_iter().chain(value).collect();
+        let (Some(kustomize), Some(chart)) =
+            (render_with(directory, "beside-kube-proxy")?, helm(&values)?)
+        else {
+            return Ok(());
+        };
+        let port = &container(kustomize.clone())?["ports"];
+        let expected = [json!({"name": "healthz", "containerPort": 10_266, "hostPort": 10_266})];
+        ensure!(*port == json!(expected), "{directory}: {port}");
+        let [ours, charts] = [&kustomize, &chart].map(|objects| comparable(objects));
+        let (mut ours, mut charts) = (ours?, charts?);
+        if value == Some(of_kubeadm) {
+            // Kustomize leaves the base's own settings beside those of kube-proxy.
+            for pod in [&mut ours, &mut charts] {
+                pod["volumes"].take();
+                pod["containers"][0]["volumeMounts"].take();
+            }
+        }
+        ensure!(ours == charts, "{directory}:\n{ours:#}\n{charts:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_charts_probes_ask_where_it_is_answered() -> Result<()> {
+    for (value, port) in [
+        (r#"healthzBindAddress="""#, 10_256),
+        (r#"healthzBindAddress="192.0.2.1:10300""#, 10_300),
+        (r#"healthzBindAddress="[::]:7""#, 7),
+    ] {
+        let Some(chart) = helm(&[value])? else {
+            return Ok(());
+        };
+        let container = container(chart)?;
+        let ports = &container["ports"][0];
+        ensure!(
+            ports["containerPort"] == port && ports["hostPort"] == port,
+            "{value}: {ports}"
+        );
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let asked = &container[probe]["httpGet"]["port"];
+            ensure!(*asked == ports["name"], "{value}: {probe}: {asked}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn the_charts_schema_refuses_what_it_does_not_know() -> Result<()> {
-    for (value, names) in [("privilegd=false", "privilegd"), ("cgroup=1", "cgroup")] {
+    for (value, names) in [
+        ("privilegd=false", "privilegd"),
+        ("cgroup=1", "cgroup"),
+        (r#"healthzBindAddress="0.0.0.0""#, "healthzBindAddress"),
+        (r#"metricsBindAddress="127.0.0.1:0""#, "metricsBindAddress"),
+        // Where the probes would not know of it.
+        (
+            r#"config={"healthzBindAddress":"0.0.0.0:7"}"#,
+            "healthzBindAddress",
+        ),
+    ] {
         match helm(&[value]) {
             Ok(None) => return Ok(()),
             Ok(Some(_)) => bail!("{value} is accepted"),
