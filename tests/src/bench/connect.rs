@@ -86,11 +86,16 @@ impl Kind {
 }
 
 /// What these calls cost for both families.
-pub(super) fn measure(objects: &mut Objects, callers: &Callers, rounds: u32) -> Result<Vec<Row>> {
+pub(super) fn measure(
+    objects: &mut Objects,
+    callers: &Callers,
+    rounds: u32,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Row>> {
     let _counting = enable_stats(Stats::RunTime)?;
     let mut all = Vec::new();
     for family in [Family::V4, Family::V6] {
-        for kind in Kind::ALL {
+        for kind in Kind::ALL.into_iter().filter(|kind| is_wanted(kind.row().0)) {
             for (whose, program) in [Whose::Floors, Whose::Ours]
                 .into_iter()
                 .zip(kind.programs(family))

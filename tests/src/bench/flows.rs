@@ -131,6 +131,13 @@ pub(super) fn ends_of<A: PerFamily>(ours: &mut Ebpf, packet: &Packet) -> Result<
     ])
 }
 
+/// Checks that others took the place of the flow of this packet.
+pub(super) fn must_be_gone<A: PerFamily>(ebpf: &mut Ebpf, packet: &Packet) -> Result<()> {
+    let flow = flow_of::<A>(ebpf, packet);
+    ensure!(flow.is_err(), "the table has room: {flow:?} is still there");
+    Ok(())
+}
+
 fn flow_of<A: PerFamily>(ours: &mut Ebpf, packet: &Packet) -> Result<Flow<A>> {
     let key = key_of::<A>(packet)?;
     let flows = hash::<FlowKey<A>, Flow<A>>(ours, map::<A>())?;

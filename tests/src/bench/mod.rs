@@ -1,8 +1,10 @@
 //! What does a packet cost in the kernel programs, beside the least that it could cost?
 //!
-//! Read in this order: `world` (what is in the maps), `case` (what is timed), `stage` (how one batch
-//! is timed), `rounds` (how batches become figures), `report` (how they are shown).
+//! Read in this order: `world` (what is in the maps), `case` (what is timed), `before` (what happened
+//! before), `stage` (how one batch is timed), `rounds` (how batches become figures), `report` (how they are
+//! shown).
 
+mod before;
 mod case;
 mod chart;
 mod connect;
@@ -20,7 +22,7 @@ mod subject;
 mod world;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
@@ -34,10 +36,10 @@ use lb_userspace::tables::{PerFamily, Tables};
 use crate::datapath::maps;
 use crate::need;
 use crate::netns::Netns;
-use crate::packet::{ACK, Packet, SYN};
 use crate::topology::Family;
-use case::{Case, Entrance, Floor, Transit};
-use load::{Objects, program};
+use before::{begin, begin_transit, fill, many};
+use case::{Case, Entrance, Floor};
+use load::Objects;
 use report::{FloorRow, Row};
 use rounds::{Series, interleave};
 use subject::{Outcome, Runs, Subject};
@@ -49,10 +51,18 @@ pub struct Options {
     pub rounds: u32,
     /// How many Services the maps hold; each has two entries in the map of frontends.
     pub services: u16,
+    /// The cases that are timed, by name; all of them if there is none.
+    pub cases: Vec<String>,
     /// Where the rows go, too.
     pub json: Option<PathBuf>,
     /// The directory that pictures of them go to.
     pub svg: Option<PathBuf>,
+}
+
+impl Options {
+    fn wants(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|wanted| wanted == case)
+    }
 }
 
 /// Times the programs for packets, prints the tables and writes the rows.
@@ -89,9 +99,16 @@ fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Resul
         plan.add::<Ip4>(&mut objects, hook, Family::V4)?;
         plan.add::<Ip6>(&mut objects, hook, Family::V6)?;
     }
+    plan.keep(|case| options.wants(case));
     let results = plan.measure(&mut objects, options.rounds)?;
     let (floors, mut rows) = plan.rows(&results);
-    rows.extend(connect::measure(&mut objects, callers, options.rounds)?);
+    rows.extend(connect::measure(
+        &mut objects,
+        callers,
+        options.rounds,
+        |case| options.wants(case),
+    )?);
+    ensure!(!rows.is_empty(), "no such case: {:?}", options.cases);
     println!("{}", report::table(&floors, &rows));
     println!("load at the end: {}", first_line("/proc/loadavg")?);
     if let Some(directory) = &options.svg {
@@ -151,6 +168,17 @@ impl Plan {
         Ok(())
     }
 
+    /// Keeps the cases that are wanted, and the floors that they are held against.
+    fn keep(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.cases.retain(|(_, case)| is_wanted(case.name));
+        let cases = &self.cases;
+        self.floors.retain(|(_, family, subject)| {
+            let key = (family, subject.hook, subject.runs);
+            (cases.iter())
+                .any(|(family, case)| key == (family, case.subject.hook, case.subject.runs))
+        });
+    }
+
     /// Floors first, then our own.
     fn subjects(&self) -> Vec<Subject> {
         let floors = self.floors.iter().map(|(.., subject)| subject);
@@ -175,6 +203,11 @@ impl Plan {
             let chosen: Vec<usize> = (0..subjects.len())
                 .filter(|i| (subjects[*i].runs == Runs::NewClient) == is_full)
                 .collect();
+            if is_full {
+                for i in &chosen {
+                    fill(objects, &subjects[*i], rounds)?;
+                }
+            }
             let measured = interleave(chosen.len(), rounds, |i, batch| {
                 measure(objects, &subjects[chosen[i]], batch)
             })?;
@@ -229,7 +262,9 @@ impl Plan {
     /// Measures the first case in the other way as well, and says what came out.
     fn cross_check(&self, objects: &Objects) -> Result<()> {
         for hook in [Hook::Xdp, Hook::Tc] {
-            let of_hook = |(_, case): &&(Family, Case)| case.subject.hook == hook;
+            let of_hook = |(_, case): &&(Family, Case)| {
+                case.subject.hook == hook && case.name == "established_local"
+            };
             let Some((_, case)) = self.cases.iter().find(of_hook) else {
                 continue;
             };
@@ -309,52 +344,6 @@ fn measure(objects: &mut Objects, subject: &Subject, batch: u32) -> Result<f64> 
         }
     }
     Ok(nanoseconds)
-}
-
-/// Lets a connection begin by its handshake, so that it has its place in the flow table for good, and
-/// tells which backend it got.
-fn begin(objects: &Objects, entrance: &Entrance) -> Result<SocketAddr> {
-    let packet = entrance.first_packet();
-    let backends = world::backends(Family::of(entrance.client.ip()));
-    let bytes = run(objects, entrance.program, &packet)?;
-    let is_to = |backend: &&SocketAddr| packet.between(packet.source, **backend).bytes() == bytes;
-    let found = backends.iter().copied().find(|backend| is_to(&backend));
-    let backend = found.with_context(|| {
-        format!(
-            "{}: a connection to {} began with none of its backends",
-            entrance.program, entrance.frontend
-        )
-    })?;
-    let reply = Packet::tcp(backend, entrance.client, SYN | ACK);
-    run(objects, entrance.way_back(), &reply)?;
-    run(objects, entrance.program, &entrance.packet())?;
-    Ok(backend)
-}
-
-/// As `begin`, of a connection whose backend is on another node, for the floors too, and tells how it
-/// goes through. Its replies come in as its packets do.
-fn begin_transit<A: PerFamily>(objects: &mut Objects, entrance: &Entrance) -> Result<Transit> {
-    let packet = entrance.first_packet();
-    run(objects, entrance.program, &packet)?;
-    let [source, backend] = flows::ends_of::<A>(&mut objects.ours, &packet)?;
-    let reply = Packet::tcp(backend, source, SYN | ACK);
-    for packet in [reply, entrance.packet()] {
-        run(objects, entrance.program, &packet)?;
-    }
-    flows::enter_ours::<A>(objects, &packet)?;
-    Ok(Transit { source, backend })
-}
-
-/// Runs one of our programs once; the packet that it leaves.
-fn run(objects: &Objects, name: &str, packet: &Packet) -> Result<Vec<u8>> {
-    let (_, bytes) = stage::run(program(&objects.ours, name)?, &packet.bytes(), 1)?;
-    Ok(bytes)
-}
-
-/// Packets of many connections.
-fn many(family: Family) -> Subject {
-    let entrance = Entrance::many(Hook::Xdp, family);
-    entrance.subject(Outcome::ToOneOf(world::backends(family)), Runs::ManyFlows)
 }
 
 /// What the figures were measured on.

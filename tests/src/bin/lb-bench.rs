@@ -24,6 +24,9 @@ enum What {
         /// How many Services the maps hold; each has two entries in the map of frontends
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(2..=50_000))]
         services: u16,
+        /// Time this case only, with its floors; more than one by commas
+        #[arg(long = "case", value_delimiter = ',')]
+        cases: Vec<String>,
         /// Write the rows to this file, too
         #[arg(long)]
         json: Option<PathBuf>,
@@ -104,11 +107,13 @@ fn main() -> Result<()> {
         What::Datapath {
             rounds,
             services,
+            cases,
             json,
             svg,
         } => bench::datapath(&bench::Options {
             rounds,
             services,
+            cases,
             json,
             svg,
         }),
