@@ -8,7 +8,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::{Cli, golden};
 use crate::loader::features::{self, Feature, OLDEST};
-use crate::settings::kube_proxy::{self, Fate};
+use crate::settings::kube_proxy::{self, Fate, Flag};
 use crate::settings::{API_VERSION, SIZES, TIMEOUTS, followed, key_of, settings_of, variable_of};
 
 /// Width of help in the pages.
@@ -84,8 +84,8 @@ fn the_page_about_settings() {
         writeln!(page, "- `{flag}`").expect("a text takes everything");
     }
     page.push_str(
-        "\n## Names of others\n\nkube-proxy's `--hostname-override`, `--master` and `--iptables-localhost-nodeports`, and the API server's `--service-cluster-ip-range` and \
-         `--service-node-port-range` are understood as well.\n\n\
+        "\n## Names of others\n\nAll flags of kube-proxy's are [understood](#kube-proxys-flags), and so are the API server's \
+         `--service-cluster-ip-range` and `--service-node-port-range`.\n\n\
          ## Maps\n\nWhose size `--maps` may change, and the number of elements that they have room \
          for otherwise. A map that is full is a problem that `lb get problems` shows. A size takes \
          effect when the maps are made: run `lb uninstall` before, which ends connections that \
@@ -115,7 +115,7 @@ fn the_page_about_settings() {
     golden::check("../docs/configuration.md", &page);
 }
 
-/// What becomes of the fields of kube-proxy's own file.
+/// What becomes of the fields of kube-proxy's own file, and of its flags.
 fn kube_proxys() -> String {
     let mut text = format!(
         "\n## kube-proxy's configuration file\n\n`--config` also takes a document of kube-proxy's \
@@ -132,6 +132,29 @@ fn kube_proxys() -> String {
             Fate::Ignored(why) => format!("ignored: {why}"),
         };
         writeln!(text, "| `{path}` | {becomes} |").expect("a text takes everything");
+    }
+    text.push_str(
+        "\n## kube-proxy's flags\n\nA command line of kube-proxy's works as it is: `lb run` and the same flags. Those \
+         that are no settings here count before the environment and the file; where a setting is said by its own \
+         flag, too, that counts. Flags also count beside `--config`, where kube-proxy ignores most of them. A flag \
+         that has no effect here is named in the log of `lb run`, unless it has kube-proxy's own default.\n\n\
+         | flag | |\n|---|---|\n",
+    );
+    for (name, flag) in kube_proxy::FLAGS {
+        let name = if *name == "v" {
+            "-v`, `--v"
+        } else {
+            &format!("--{name}")
+        };
+        let becomes = match flag {
+            Flag::Same(same) if name.ends_with(same) => "the same".to_owned(),
+            Flag::Same(same) => format!("the same (`--{same}`)"),
+            Flag::Means(what) => (*what).to_owned(),
+            Flag::Field(path) => format!("as the field `{path}` above"),
+            Flag::Ignored(why) => format!("ignored: {why}"),
+            Flag::Instead(what) => format!("an error: {what}"),
+        };
+        writeln!(text, "| `{name}` | {becomes} |").expect("a text takes everything");
     }
     text
 }

@@ -19,6 +19,8 @@ use crate::settings::Settings;
 /// Programs, maps and connections stay when it stops, however it stops: the next one takes over what
 /// it finds. `lb uninstall` removes all of it.
 ///
+/// kube-proxy's flags are understood: those that have no effect here are named in the log.
+///
 /// The configuration file is read again when it changes, and on SIGHUP. What takes effect at the next
 /// start only is a problem until then (`lb get problems`).
 ///

@@ -1,8 +1,9 @@
-//! What does kube-proxy's own configuration file amount to here? Each field of a
+//! What do kube-proxy's own configuration file and flags amount to here? Each field of a
 //! `KubeProxyConfiguration` (`kubeproxy.config.k8s.io/v1alpha1`, Kubernetes 1.36) is taken as it is,
-//! taken in another form, or named as ignored.
+//! taken in another form, or named as ignored; so is each flag.
 
 mod fields;
+pub(super) mod flags;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ pub const KIND: &str = "KubeProxyConfiguration";
 use Fate::{Ignored, Taken};
 use fields::{DEFAULTS, TIMEOUTS};
 pub use fields::{FIELDS, Fate};
+pub use flags::{FLAGS, Flag};
 
 /// What a document gives, and what of it has no effect, for people.
 pub(super) type Read = (Vec<Entry>, Vec<String>);
@@ -51,17 +53,7 @@ pub(super) fn parse(file: &str, text: &str, settings: &[Arg]) -> Result<Read, Se
     }
     // What is not given, in Go's way of saying so.
     document.fields.retain(|_, field| !field.is_zero());
-    let remarks = document.remarks();
-    let values = document.values();
-    let entries = values.into_iter().filter_map(|(flag, place, values)| {
-        let setting = settings.iter().find(|s| s.get_long() == Some(flag))?;
-        Some(Entry {
-            setting: setting.clone(),
-            place,
-            values,
-        })
-    });
-    Ok((entries.collect(), remarks))
+    Ok((document.entries(settings), document.remarks()))
 }
 
 /// The fields of a document, by path.
@@ -71,7 +63,8 @@ struct Document<'t> {
 }
 
 struct Field {
-    line: u64,
+    /// Where it is written.
+    place: String,
     values: Vec<String>,
 }
 
@@ -81,6 +74,18 @@ impl Field {
         self.values
             .iter()
             .all(|value| zeros.contains(&value.as_str()))
+    }
+
+    fn remark(&self, why: &str) -> String {
+        format!("{}: {}: ignored: {why}", self.place, self.values.join(","))
+    }
+
+    fn wrong(&self, why: &str) -> SettingsError {
+        SettingsError::Value {
+            place: self.place.clone(),
+            value: self.values.join(","),
+            why: why.to_owned(),
+        }
     }
 }
 
@@ -95,10 +100,10 @@ impl Document<'_> {
             } else {
                 format!("{above}.{key}")
             };
-            let line = node.defined.line();
+            let place = format!("{}:{}: {path}", self.file, node.defined.line());
             match node.value {
                 Tree::Leaf(values) => {
-                    self.fields.insert(path, Field { line, values });
+                    self.fields.insert(path, Field { place, values });
                 }
                 Tree::Branch(tree) => self.flatten(&path, tree),
             }
@@ -117,10 +122,23 @@ impl Document<'_> {
                 None => "Kubernetes 1.36 has no such field",
                 Some(_) => continue,
             };
-            let value = field.values.join(",");
-            remarks.push(format!("{}: {value}: ignored: {why}", self.place(path)));
+            remarks.push(field.remark(why));
         }
         remarks
+    }
+
+    /// What it says of these settings.
+    fn entries(&self, settings: &[Arg]) -> Vec<Entry> {
+        let values = self.values().into_iter();
+        let entries = values.filter_map(|(flag, place, values)| {
+            let setting = settings.iter().find(|s| s.get_long() == Some(flag))?;
+            Some(Entry {
+                setting: setting.clone(),
+                place,
+                values,
+            })
+        });
+        entries.collect()
     }
 
     fn values(&self) -> Vec<Value> {
@@ -133,13 +151,11 @@ impl Document<'_> {
                 set(*flag, path, self.given(path));
             }
         }
-        let is_address = |text: &String| {
+        let is_any = |text: &String| {
             let address = text.parse::<IpAddr>();
-            address.is_ok_and(|address| !address.is_unspecified())
+            address.is_ok_and(|address| address.is_unspecified())
         };
-        let node = self
-            .given("bindAddress")
-            .filter(|v| v.iter().all(is_address));
+        let node = self.given("bindAddress").filter(|v| !v.iter().all(is_any));
         set("node-address", "bindAddress", node);
 
         let local = self.word("detectLocalMode").unwrap_or("ClusterCIDR");
@@ -190,7 +206,7 @@ impl Document<'_> {
 
     fn place(&self, path: &str) -> String {
         match self.fields.get(path) {
-            Some(field) => format!("{}:{}: {path}", self.file, field.line),
+            Some(field) => field.place.clone(),
             None => format!("{}: {path}", self.file),
         }
     }

@@ -1,7 +1,7 @@
-//! Where does the value of a setting come from? The flag, else the environment, else the
-//! configuration file, else the default.
+//! Where does the value of a setting come from? The flag, else kube-proxy's flag that means it, else the
+//! environment, else the configuration file, else the default.
 //!
-//! Environment and file fill in what clap takes for the default, value by value checked by the
+//! All but the flag fill in what clap takes for the default, value by value checked by the
 //! flag's own parser: there is one definition of each setting and one of what is valid.
 
 use std::error::Error as _;
@@ -9,10 +9,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Id};
 use lb_common::names;
 
-use super::file;
+use super::file::{self, Entry};
+use super::kube_proxy::flags;
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ pub enum SettingsError {
 }
 
 /// Reads the command line, the environment and the configuration file; besides what was asked for,
-/// returns what of the file has no effect, for people.
+/// returns what of kube-proxy's flags and of the file has no effect, for people.
 ///
 /// # Errors
 /// See [`SettingsError`]; the first wrong value is told.
@@ -52,43 +53,61 @@ pub fn parse<C: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(C, Vec<String>), SettingsError> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let mut command = C::command().args_override_self(true);
-    let mut from_environment = Vec::new();
-    for setting in settings_of(&command) {
-        let variables = [Some(variable_of(&setting)), customary_variable_of(&setting)];
-        let value_of = |variable: String| {
-            let value = environment(&variable).filter(|value| !value.is_empty());
-            Some((variable, value?))
-        };
-        let Some((variable, value)) = variables.into_iter().flatten().find_map(value_of) else {
-            continue;
-        };
-        let value = value.into_string().map_err(|value| SettingsError::Value {
-            place: variable.clone(),
-            value: value.to_string_lossy().into_owned(),
-            why: "is not UTF-8".to_owned(),
-        })?;
-        from_environment.push(setting.get_id().clone());
-        command = fill_in(command, &setting, &variable, vec![value])?;
+    let settings: Vec<Arg> = settings_of(&command).collect();
+    let (arguments, theirs) = flags::take(arguments.into_iter().collect(), &settings)?;
+    let mut remarks = theirs.remarks;
+    let mut nearer = Vec::new();
+    for entry in from_environment(&settings, environment)?
+        .into_iter()
+        .chain(theirs.given)
+    {
+        nearer.push(entry.setting.get_id().clone());
+        command = fill_in(command, &entry)?;
+    }
+    for entry in theirs.implied {
+        command = fill_in_below(command, &entry, &nearer)?;
     }
 
     let mut matches = command.clone().try_get_matches_from(&arguments)?;
-    let mut remarks = Vec::new();
     if let Some(path) = matches.get_one::<PathBuf>(file::SETTING) {
-        let settings: Vec<Arg> = settings_of(&command).collect();
         let (entries, without_effect) = file::read(path, &settings)?;
-        remarks = without_effect;
+        remarks.extend(without_effect);
         for entry in entries {
-            if from_environment.contains(entry.setting.get_id()) {
-                check(&entry.setting, &entry.place, &entry.values)?;
-            } else {
-                command = fill_in(command, &entry.setting, &entry.place, entry.values)?;
-            }
+            command = fill_in_below(command, &entry, &nearer)?;
         }
         matches = command.try_get_matches_from(&arguments)?;
     }
     Ok((C::from_arg_matches_mut(&mut matches)?, remarks))
+}
+
+/// What the environment says.
+fn from_environment(
+    settings: &[Arg],
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<Entry>, SettingsError> {
+    let mut entries = Vec::new();
+    for setting in settings {
+        let variables = [Some(variable_of(setting)), customary_variable_of(setting)];
+        let value_of = |variable: String| {
+            let value = environment(&variable).filter(|value| !value.is_empty());
+            Some((variable, value?))
+        };
+        let Some((place, value)) = variables.into_iter().flatten().find_map(value_of) else {
+            continue;
+        };
+        let value = value.into_string().map_err(|value| SettingsError::Value {
+            place: place.clone(),
+            value: value.to_string_lossy().into_owned(),
+            why: "is not UTF-8".to_owned(),
+        })?;
+        entries.push(Entry {
+            setting: setting.clone(),
+            place,
+            values: vec![value],
+        });
+    }
+    Ok(entries)
 }
 
 /// The settings among a command's arguments: those that every command knows.
@@ -141,26 +160,33 @@ fn name_of(setting: &Arg) -> &str {
 }
 
 /// Makes these values the default of the setting.
-fn fill_in(
-    command: Command,
-    setting: &Arg,
-    place: &str,
-    values: Vec<String>,
-) -> Result<Command, SettingsError> {
-    check(setting, place, &values)?;
-    Ok(command.mut_arg(setting.get_id(), |setting| setting.default_values(values)))
+fn fill_in(command: Command, entry: &Entry) -> Result<Command, SettingsError> {
+    check(entry)?;
+    let values = entry.values.clone();
+    Ok(command.mut_arg(entry.setting.get_id(), |setting| {
+        setting.default_values(values)
+    }))
+}
+
+/// The same, unless something nearer has said it; what is wrong is told all the same.
+fn fill_in_below(command: Command, entry: &Entry, nearer: &[Id]) -> Result<Command, SettingsError> {
+    if nearer.contains(entry.setting.get_id()) {
+        check(entry)?;
+        return Ok(command);
+    }
+    fill_in(command, entry)
 }
 
 /// Has the flag's own parser judge the values, so that an error names the place that they are from.
-fn check(setting: &Arg, place: &str, values: &[String]) -> Result<(), SettingsError> {
+fn check(entry: &Entry) -> Result<(), SettingsError> {
     let alone = Command::new(names::NAME)
         .no_binary_name(true)
-        .arg(setting.clone().global(false));
-    for value in values {
-        let flag = format!("--{}={value}", name_of(setting));
+        .arg(entry.setting.clone().global(false));
+    for value in &entry.values {
+        let flag = format!("--{}={value}", name_of(&entry.setting));
         if let Err(error) = alone.clone().try_get_matches_from([flag]) {
             return Err(SettingsError::Value {
-                place: place.to_owned(),
+                place: entry.place.clone(),
                 value: value.clone(),
                 why: reason(&error),
             });

@@ -5,6 +5,7 @@
 
 mod events;
 mod fields;
+mod flags;
 mod life;
 mod observed;
 mod rbac;
