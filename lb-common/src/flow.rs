@@ -74,6 +74,9 @@ pub fn stage<A>(protocol: u8, one: &Flow<A>, other: &Flow<A>, hz: u32) -> Stage 
     if has_connections(protocol) {
         if (forward | reply) & tcp::RST != 0 {
             Stage::Reset
+        } else if wants_only(forward) {
+            // Whatever the backend seems to have said: it has nobody to say it to.
+            Stage::Opening
         } else if forward & reply & tcp::FIN != 0 {
             Stage::Ended
         } else if (forward | reply) & tcp::FIN != 0 {
@@ -101,6 +104,20 @@ pub fn is_kept<A>(protocol: u8, one: &Flow<A>, other: &Flow<A>, hz: u32) -> bool
         Stage::Opening | Stage::Ended | Stage::Reset => false,
         Stage::Udp | Stage::UdpAssured => is_lasting(one, other, hz),
     }
+}
+
+/// Whether the entry alone says that its connection is not kept ([`is_kept`]): the client has said
+/// nothing but that it wants one. That is what a flood leaves.
+#[inline(always)]
+#[must_use]
+pub const fn only_begins<A>(protocol: u8, flow: &Flow<A>) -> bool {
+    has_connections(protocol) && flow.flags & FLOW_REPLY == 0 && wants_only(flow.state)
+}
+
+/// Whether a client whose packets showed this has not gone beyond its SYN.
+#[inline(always)]
+const fn wants_only(forward: u8) -> bool {
+    forward & (tcp::SYN | tcp::ACK | tcp::FIN | tcp::RST) == tcp::SYN
 }
 
 /// Whether either direction was seen later than just at the beginning.
@@ -143,6 +160,7 @@ mod tests {
         for (protocol, forward, reply, later, expected, kept) in [
             (TCP, SEEN | SYN, 0, 0, Stage::Opening, false),
             (TCP, SEEN | SYN, SEEN | SYN | ACK, 0, Stage::Opening, false),
+            (TCP, SEEN | SYN, SEEN | FIN, 0, Stage::Opening, false),
             (TCP, SEEN | ACK, 0, 0, Stage::Opening, false),
             (TCP, SEEN | ACK, SEEN | ACK, 0, Stage::Established, true),
             (
@@ -180,6 +198,9 @@ mod tests {
                 "{case}, turned"
             );
             assert_eq!(is_kept(protocol, &one, &other, HZ), kept, "{case}");
+            for entry in [&one, &other] {
+                assert!(!(kept && only_begins(protocol, entry)), "{case}");
+            }
         }
     }
 

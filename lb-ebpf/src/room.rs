@@ -12,7 +12,7 @@ use core::ptr;
 use aya_ebpf::helpers::bpf_map_pop_elem;
 use lb_common::{
     drops::DropReason,
-    flow::{is_kept, mirror_key},
+    flow::{is_kept, mirror_key, only_begins},
     layout::{FLOW_HAIRPIN, FLOW_RENUMBERED, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, mark_of},
 };
 
@@ -103,6 +103,9 @@ fn let_head_go<A: Maps>(leaving: *mut Leaving<A>) {
 
 #[inline(always)]
 fn is_wanted<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    if only_begins(key.protocol, flow) {
+        return false;
+    }
     match other_of(key, flow).and_then(track::find) {
         Some(other) => is_kept(key.protocol, flow, other, maps::hz()),
         // Half a flow is none.
