@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::syscall;
 
 /// `enum bpf_attach_type`, as far as we attach.
@@ -58,7 +60,7 @@ pub struct Link {
 }
 
 /// What the kernel says of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkInfo {
     /// The link's id on this kernel.
     pub id: u32,
@@ -69,7 +71,8 @@ pub struct LinkInfo {
 }
 
 /// What a link is attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Target {
     /// A network link's XDP hook, by interface index.
     Xdp(u32),

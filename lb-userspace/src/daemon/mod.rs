@@ -31,7 +31,7 @@ pub use reread::ReadSettings;
 
 use crate::dataplane::kernel::KernelTables;
 use crate::input::{self, Following, Trigger, Update};
-use crate::loader::{Clock, Datapath, Drift, Options};
+use crate::loader::{Clock, Datapath, Options};
 use crate::metrics::Standing;
 use crate::model::{Change, Problem};
 use crate::object;
@@ -199,9 +199,8 @@ impl Daemon {
 
     /// Follows links and addresses.
     fn links_changed(&mut self, heard: &Heard, links: &Links) {
-        for link in &heard.filters {
-            self.datapath.filters_changed(*link);
-        }
+        let drift = self.datapath.filters_changed(&heard.filters);
+        self.drifted(&drift);
         if heard.is_news() {
             self.node_changed(links);
         }
@@ -337,32 +336,6 @@ impl Daemon {
         }
     }
 
-    /// Compares the kernel with what must be there, and mends it.
-    fn audit(&mut self, links: &Links) {
-        if !self.complete {
-            return;
-        }
-        let (now, started) = (self.now(), Instant::now());
-        let maps = self.reconciler.audit(now).into_iter();
-        let mut found: Vec<_> = maps.map(audit::of_map).collect();
-        let attached = self.datapath.audit();
-        if !attached.is_empty() {
-            self.attach(links);
-        }
-        found.extend(attached);
-        self.served.audited(started.elapsed(), &found);
-        for Drift { kind, name } in &found {
-            warn!(kind, name, "drift mended");
-        }
-        audit::over();
-        if !found.is_empty() {
-            let found = found
-                .iter()
-                .map(|drift| format!("{} {}", drift.kind, drift.name));
-            self.reporter.audited(found.collect());
-        }
-    }
-
     /// Says how it is; writes the state file if something is new and it was not just written.
     fn report(&mut self, names: &Names, reread: &Reread, following: &Following) {
         let planner = self.reconciler.planner();
@@ -390,7 +363,7 @@ impl Daemon {
             following.announce(&problems, self.reconciler.planner().world());
             let must_be = MustBe {
                 digests: self.reconciler.planner().tables().digests(),
-                attached: self.datapath.attached_pins(),
+                placed: self.datapath.placed(),
             };
             let world = self.reconciler.planner().world();
             self.reporter.write(problems, &self.said, world, must_be);

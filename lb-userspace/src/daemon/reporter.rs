@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::bpf::give_freed_back;
 use crate::input::Update;
+use crate::loader::Placed;
 use crate::model::{Problem, World};
 use crate::settings::Settings;
 use crate::state::{Audit, Details, FORMAT, State, StateError, millis};
@@ -31,8 +32,8 @@ const MANY_CHANGES: usize = 1_000;
 pub(super) struct MustBe {
     /// What each map must hold.
     pub(super) digests: BTreeMap<String, Digest>,
-    /// Names of the pins of links that must be attached.
-    pub(super) attached: Vec<String>,
+    /// What must be pinned and attached.
+    pub(super) placed: Placed,
 }
 
 /// The file is being written.
@@ -137,7 +138,7 @@ impl Reporter {
         // Nobody else has it while nothing is being written, so nothing is copied.
         let state = Arc::make_mut(&mut self.state);
         state.digests = must_be.digests;
-        state.attached = must_be.attached;
+        state.placed = must_be.placed;
         problems.sort();
         problems.dedup();
         for problem in problems

@@ -118,9 +118,14 @@ impl Served {
         self.metrics.stands(standing);
     }
 
-    /// An audit took so long and found this.
-    pub(super) fn audited(&self, took: Duration, found: &[Drift]) {
-        self.metrics.audited(took, found);
+    /// An audit took so long.
+    pub(super) fn audited(&self, took: Duration) {
+        self.metrics.audited(took);
+    }
+
+    /// This was not as it must be.
+    pub(super) fn drifted(&self, found: &[Drift]) {
+        self.metrics.drifted(found);
     }
 
     /// These are all the problems now.

@@ -76,14 +76,6 @@ impl Datapath {
         self.problems.values().flatten().cloned().collect()
     }
 
-    /// Somebody has changed the filters of this link: the next [`Datapath::attach`] looks at it
-    /// again.
-    pub fn filters_changed(&mut self, ifindex: u32) {
-        if self.attached.contains_key(&ifindex) {
-            self.stale.insert(ifindex);
-        }
-    }
-
     fn attach_link(
         &mut self,
         index: u32,

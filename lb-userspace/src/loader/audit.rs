@@ -1,170 +1,201 @@
 //! Is everything still in the kernel as it was put there? Somebody may have detached a link, removed
 //! a pin or a filter, or put a program before ours; the kernel tells of few of these.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use lb_common::drops::Hook;
-
-use super::attach::tc_program;
-use super::hooks::device_of;
+use super::hooks::{device_of, direction_of, tcx};
 use super::maps::PINNED;
-use super::programs::Header;
-use super::{Datapath, LoadError, Pins, pins};
+use super::placed::{Amiss, Drift, Filters, Found, Placed, PlacedFilter};
+use super::{Datapath, LoadError, Pins};
 use crate::bpf::program::{self, ProgramInfo};
-use crate::bpf::{Held, Link, MapInfo};
+use crate::bpf::{Held, Link, LinkInfo, MapInfo, Target};
+use crate::dataplane::kernel::KernelTables;
+use crate::netlink::Netlink;
 use crate::netlink::filters::Direction;
-
-/// Something that is not as it was put there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Drift {
-    /// What kind of thing, as the metric's label has it.
-    pub kind: &'static str,
-    /// Which one, for people.
-    pub name: String,
-}
-
-impl Drift {
-    fn new(kind: &'static str, name: impl Into<String>) -> Self {
-        Self {
-            kind,
-            name: name.into(),
-        }
-    }
-}
+use crate::tables::Digest;
 
 impl Datapath {
     /// Compares what is pinned and attached with what was put there. Pins are mended at once; links
     /// and filters by the next [`Datapath::attach`], which therefore has to follow where anything
     /// was found.
     pub fn audit(&mut self) -> Vec<Drift> {
-        let mut found = self.audit_links();
-        found.extend(self.audit_order());
-        found.extend(self.audit_filters());
-        found.extend(self.audit_link_map());
-        found.extend(self.audit_pins());
-        found.sort();
-        found
-    }
-
-    /// Names of the pins of links that are attached, for whoever compares.
-    #[must_use]
-    pub fn attached_pins(&self) -> Vec<String> {
-        let links = self.hooks.links.all().into_iter();
-        let mut names: Vec<_> = links.map(|(_, pinned)| file_name(&pinned.path)).collect();
-        names.sort();
-        names
-    }
-
-    /// Links of the kernel's: each must be pinned, attached, and run our program.
-    fn audit_links(&mut self) -> Vec<Drift> {
-        let mut found = Vec::new();
-        for (target, pinned) in self.hooks.links.all() {
-            let info = Link::open(&pinned.path).and_then(|link| link.info());
-            let is_well = info.is_ok_and(|info| {
-                (info.id, info.program, info.target) == (pinned.id, pinned.program, Some(target))
-            });
-            if is_well {
-                continue;
-            }
-            found.push(Drift::new("link", file_name(&pinned.path)));
-            self.hooks.links.lose(target);
-            self.stale.extend(device_of(target));
+        let placed = self.placed();
+        let found = look(&self.hooks.pins, Some(&self.tables), &placed);
+        let amiss = placed.amiss(&found);
+        for part in &amiss {
+            self.mend(part);
         }
-        found
+        sorted(amiss)
     }
 
-    /// Programs at tcx hooks: ours must be outermost.
-    fn audit_order(&mut self) -> Vec<Drift> {
-        let mut found = Vec::new();
-        for (&index, (_, link, _)) in &self.attached {
-            for direction in Direction::ALL {
-                if self.hooks.is_out_of_place(index, direction) {
-                    let name = format!("{} {}", link.name, direction.name());
-                    found.push(Drift::new("order", name));
-                    self.stale.insert(index);
-                }
-            }
-        }
-        found
-    }
-
-    /// Filters, where a link's traffic control has no link of ours: one must run our program.
-    fn audit_filters(&mut self) -> Vec<Drift> {
-        let mut found = Vec::new();
-        if !self.options.hooks.contains(&Hook::Tc) {
-            return found;
-        }
-        for (&index, (role, link, _)) in &self.attached {
-            for direction in Direction::ALL {
-                // A link that was lost just now is told already.
-                if self.hooks.has_tcx(index, direction) || self.stale.contains(&index) {
-                    continue;
-                }
-                let header = Header::of(link.ethernet);
-                let expected = self.programs.id_of(header, tc_program(*role, direction));
-                let filters = self.hooks.filters.list(index, direction);
-                let is_there = filters.is_ok_and(|(ours, _)| {
-                    ours.iter()
-                        .any(|filter| expected.is_some() && filter.program == expected)
-                });
-                // A link that could never be attached to is a Problem already.
-                if !is_there && !self.problems.contains_key(&index) {
-                    let name = format!("{} {}", link.name, direction.name());
-                    found.push(Drift::new("filter", name));
-                    self.stale.insert(index);
-                }
-            }
-        }
-        found
-    }
-
-    /// Map `links`, which the loader writes.
-    fn audit_link_map(&mut self) -> Vec<Drift> {
-        let Ok(links) = self.tables.links() else {
-            return Vec::new();
+    /// Somebody has changed the filters of these network links: the next [`Datapath::attach`] looks
+    /// at them again. Those of ours that are gone are told; that others come before ours is what
+    /// happens wherever they begin later.
+    pub fn filters_changed(&mut self, devices: &BTreeSet<u32>) -> Vec<Drift> {
+        let ours = |device: &&u32| self.attached.contains_key(device);
+        let devices: BTreeSet<u32> = devices.iter().filter(ours).copied().collect();
+        let filters = self.placed_filters();
+        let placed = Placed {
+            filters: filters
+                .filter(|filter| devices.contains(&filter.device))
+                .collect(),
+            ..Placed::default()
         };
-        let found = links.into_iter().collect();
-        if self.written.is_empty() || self.written == found {
+        self.stale.extend(devices);
+        if placed.filters.is_empty() {
             return Vec::new();
         }
-        // What is there counts as written, so that the difference is written anew.
-        self.written = found;
-        vec![Drift::new("map", "links")]
+        let amiss = placed.amiss(&look(&self.hooks.pins, None, &placed));
+        let gone = amiss.into_iter();
+        gone.filter(|amiss| matches!(amiss, Amiss::Filter(..)))
+            .map(Drift::from)
+            .collect()
     }
 
-    /// Pins of maps and programs: what is pinned is what is used, or the next start would take over
-    /// something else.
-    fn audit_pins(&self) -> Vec<Drift> {
-        let pins = &self.hooks.pins;
-        let mut found = Vec::new();
-        for (name, held) in &self.held {
-            let path = pins.map(name);
-            if MapInfo::of(&path).is_ok_and(|map| map.id == held.id) {
-                continue;
+    fn mend(&mut self, amiss: &Amiss) {
+        match amiss {
+            Amiss::Map(name) => {
+                let path = self.hooks.pins.map(name);
+                if let Some((_, held)) = self.held.iter().find(|(held, _)| held == name) {
+                    warn_unless(name, held.pin_over(&path));
+                }
             }
-            found.push(mended(name, held.pin_over(&path)));
-        }
-        for (path, loaded) in self.programs.pinned() {
-            let pinned = program::open(&path).and_then(|fd| ProgramInfo::of(fd.as_fd()));
-            if pinned.is_ok_and(|info| info.id == loaded.id) {
-                continue;
+            Amiss::Program(name) => {
+                let mut pinned = self.programs.pinned();
+                if let Some((path, loaded)) = pinned.find(|(path, _)| file_name(path) == *name) {
+                    warn_unless(name, program::pin_over(loaded.fd(), &path));
+                }
             }
-            found.push(mended(
-                &file_name(&path),
-                program::pin_over(loaded.fd(), &path),
-            ));
+            Amiss::Link(_, target) => {
+                if let Some(target) = target {
+                    self.hooks.links.lose(*target);
+                    self.stale.extend(device_of(*target));
+                }
+            }
+            Amiss::Order(_, device) | Amiss::Filter(_, device) => {
+                self.stale.insert(*device);
+            }
+            // What is there counts as written, so that the difference is written anew.
+            Amiss::LinkMap => {
+                if let Ok(links) = self.tables.links() {
+                    self.written = links.into_iter().collect();
+                }
+            }
         }
-        found
+    }
+
+    /// What was put into the kernel, for whoever compares.
+    #[must_use]
+    pub fn placed(&self) -> Placed {
+        let maps = self.held.iter();
+        let programs = self.programs.pinned();
+        let links = self.hooks.links.all().into_iter();
+        let link = |(target, pinned): (Target, super::links::Pinned)| {
+            let info = LinkInfo {
+                id: pinned.id,
+                program: pinned.program,
+                target: Some(target),
+            };
+            (file_name(&pinned.path), info)
+        };
+        Placed {
+            maps: maps
+                .map(|(name, held)| ((*name).to_owned(), held.id))
+                .collect(),
+            programs: programs
+                .map(|(path, loaded)| (file_name(&path), loaded.id))
+                .collect(),
+            links: links.map(link).collect(),
+            filters: self.placed_filters().collect(),
+            link_map: (!self.written.is_empty()).then(|| Digest::of_elements(self.written.iter())),
+        }
+    }
+
+    fn placed_filters(&self) -> impl Iterator<Item = PlacedFilter> {
+        let filters = self.hooks.filters.placed.iter();
+        filters.map(|(&(device, direction), (name, program))| PlacedFilter {
+            device,
+            name: name.clone(),
+            direction,
+            program: *program,
+        })
     }
 }
 
-/// A pin that was wrong; one that cannot be mended is found again by the next audit.
-fn mended(name: &str, result: std::io::Result<()>) -> Drift {
+fn sorted(amiss: Vec<Amiss>) -> Vec<Drift> {
+    let mut drift: Vec<Drift> = amiss.into_iter().map(Drift::from).collect();
+    drift.sort();
+    drift
+}
+
+/// Looks where something was put.
+fn look(pins: &Pins, tables: Option<&KernelTables>, placed: &Placed) -> Found {
+    let program = |path: &Path| ProgramInfo::of(program::open(path)?.as_fd());
+    let link = |path: &Path| Link::open(path)?.info();
+    let links = tables.and_then(|tables| tables.links().ok());
+    let links = links.map(|links| links.into_iter().collect::<BTreeMap<_, _>>());
+    let mut found = Found {
+        maps: there(&placed.maps, |name| Ok(MapInfo::of(&pins.map(name))?.id)),
+        programs: there(&placed.programs, |name| {
+            Ok(program(&pins.programs().join(name))?.id)
+        }),
+        links: there(&placed.links, |name| link(&pins.attached().join(name))),
+        link_map: links.map(|links| Digest::of_elements(links.iter())),
+        ..Found::default()
+    };
+    let mut hooks: BTreeSet<_> = placed
+        .filters
+        .iter()
+        .map(|filter| (filter.device, filter.direction))
+        .collect();
+    for target in placed.links.values().filter_map(|link| link.target) {
+        let Some((device, direction)) = direction_of(target) else {
+            continue;
+        };
+        if let Ok(attached) = program::at_tcx(device, tcx(direction)) {
+            let order = attached.iter().map(|attached| attached.link);
+            found.order.insert(target, order.collect());
+        }
+        if direction == Direction::Out {
+            hooks.insert((device, direction));
+        }
+    }
+    found.filters = filters(hooks).unwrap_or_default();
+    found
+}
+
+/// What can be looked at, of what has these names.
+fn there<V, T>(
+    placed: &BTreeMap<String, V>,
+    look: impl Fn(&str) -> io::Result<T>,
+) -> BTreeMap<String, T> {
+    let names = placed.keys();
+    names
+        .filter_map(|name| Some((name.clone(), look(name).ok()?)))
+        .collect()
+}
+
+/// All filters of these devices, as far as they can be listed.
+fn filters(hooks: BTreeSet<(u32, Direction)>) -> io::Result<Filters> {
+    let mut netlink = Netlink::connect()?;
+    let mut filters = Filters::new();
+    for (device, direction) in hooks {
+        if let Ok(listed) = netlink.filters(device, direction) {
+            let programs = listed.iter().map(|filter| filter.program);
+            filters.insert((device, direction), programs.collect());
+        }
+    }
+    Ok(filters)
+}
+
+/// A pin that cannot be mended is found again by the next audit.
+fn warn_unless(name: &str, result: io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(pin = name, %error, "not pinned again");
     }
-    Drift::new("pin", name)
 }
 
 fn file_name(path: &Path) -> String {
@@ -183,31 +214,9 @@ pub(super) fn hold(pins: &Pins) -> Result<Vec<(&'static str, Held)>, LoadError> 
     PINNED.iter().map(open).collect()
 }
 
-/// What of the pins is not as a daemon left it, looked at from outside; `attached` are the names of
-/// the pins of its links.
+/// What is not as a daemon put it there, looked at from outside, in the node's network namespace;
+/// `tables` are the maps that are pinned there, if they can be opened.
 #[must_use]
-pub fn inspect_pins(pin_dir: &Path, attached: &[String]) -> Vec<Drift> {
-    let pins = Pins::new(pin_dir);
-    let mut found = Vec::new();
-    for name in PINNED {
-        if MapInfo::of(&pins.map(name)).is_err() {
-            found.push(Drift::new("pin", name));
-        }
-    }
-    let programs = pins::list(&pins.programs()).unwrap_or_default();
-    let programs = programs.iter().filter_map(|path| {
-        let program = program::open(path).ok()?;
-        Some(ProgramInfo::of(program.as_fd()).ok()?.id)
-    });
-    let programs: Vec<u32> = programs.collect();
-    for name in attached {
-        let link = Link::open(&pins.attached().join(name));
-        let is_well = link
-            .and_then(|link| link.info())
-            .is_ok_and(|info| info.target.is_some() && programs.contains(&info.program));
-        if !is_well {
-            found.push(Drift::new("link", name.as_str()));
-        }
-    }
-    found
+pub fn inspect(pin_dir: &Path, tables: Option<&KernelTables>, placed: &Placed) -> Vec<Drift> {
+    sorted(placed.amiss(&look(&Pins::new(pin_dir), tables, placed)))
 }

@@ -1,6 +1,7 @@
 //! How does a program hang on a clsact qdisc? Where the kernel has no tcx, or where others have
 //! filters that ours must come after.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
@@ -23,6 +24,8 @@ pub(super) struct Filters {
     netlink: Netlink,
     /// Ids of the pinned maps: a program that uses one of them is ours.
     maps: Vec<u32>,
+    /// Names of devices and ids of programs, by where this process has hung filters.
+    pub(super) placed: BTreeMap<(u32, Direction), (String, u32)>,
 }
 
 impl Filters {
@@ -35,6 +38,7 @@ impl Filters {
             pins,
             netlink,
             maps,
+            placed: BTreeMap::new(),
         })
     }
 
@@ -86,6 +90,8 @@ impl Filters {
         for filter in ours.iter().filter(|filter| filter.slot != slot) {
             self.remove(filter.slot)?;
         }
+        let placed = (device.name.to_owned(), program.id);
+        self.placed.insert((device.index, direction), placed);
         Ok(remark(direction, priority, &others))
     }
 
@@ -95,6 +101,7 @@ impl Filters {
         ifindex: u32,
         direction: Direction,
     ) -> Result<usize, LoadError> {
+        self.placed.remove(&(ifindex, direction));
         let (ours, _) = self.list(ifindex, direction)?;
         for filter in &ours {
             self.remove(filter.slot)?;
@@ -151,8 +158,9 @@ impl Filters {
         Ok(was_there)
     }
 
-    /// Removes the note about the qdisc of a link that is gone.
-    pub(super) fn forget_qdisc(&self, ifindex: u32) -> Result<(), LoadError> {
+    /// Forgets the filters of a link that is gone, and removes the note about its qdisc.
+    pub(super) fn forget(&mut self, ifindex: u32) -> Result<(), LoadError> {
+        self.placed.retain(|(device, _), _| *device != ifindex);
         for note in pins::list(&self.pins.qdiscs())? {
             if pins::ifindex_of_qdisc(&note) == Some(ifindex) {
                 fs::remove_dir(&note).map_err(LoadError::pin(&note, "remove"))?;

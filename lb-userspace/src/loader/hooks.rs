@@ -100,24 +100,16 @@ impl Hooks {
             && self.is_out_of_place(ifindex, direction)
     }
 
-    /// Whether a link of the kernel's brings our program to the device's traffic control.
-    pub(super) fn has_tcx(&self, ifindex: u32, direction: Direction) -> bool {
-        self.links.get(tcx_target(ifindex, direction)).is_some()
-    }
-
     /// Whether our program is there, but not where it must be among the others.
-    pub(super) fn is_out_of_place(&self, ifindex: u32, direction: Direction) -> bool {
+    fn is_out_of_place(&self, ifindex: u32, direction: Direction) -> bool {
         let Some(pinned) = self.links.get(tcx_target(ifindex, direction)) else {
             return false;
         };
         let Ok(attached) = program::at_tcx(ifindex, tcx(direction)) else {
             return false;
         };
-        let outermost = match direction {
-            Direction::In => attached.first(),
-            Direction::Out => attached.last(),
-        };
-        outermost.is_some_and(|outermost| outermost.link != pinned.id)
+        let order: Vec<u32> = attached.iter().map(|attached| attached.link).collect();
+        !is_outermost(direction, &order, pinned.id)
     }
 
     /// Takes our programs from the device's traffic control, and the qdisc that was for them alone.
@@ -175,7 +167,7 @@ impl Hooks {
                 self.links.remove(target)?;
             }
         }
-        self.filters.forget_qdisc(ifindex)
+        self.filters.forget(ifindex)
     }
 
     /// Indices of the devices that links of ours are attached to.
@@ -257,6 +249,23 @@ pub(super) const fn tcx(direction: Direction) -> Attachment {
         Direction::In => Attachment::TcxIngress,
         Direction::Out => Attachment::TcxEgress,
     }
+}
+
+/// The device and direction of a tcx hook.
+pub(super) fn direction_of(target: Target) -> Option<(u32, Direction)> {
+    let device = device_of(target)?;
+    let mut directions = Direction::ALL.into_iter();
+    let direction = directions.find(|direction| tcx_target(device, *direction) == target)?;
+    Some((device, direction))
+}
+
+/// Whether the link is nearest to the wire, of those whose programs run in this order at a tcx hook.
+pub(super) fn is_outermost(direction: Direction, order: &[u32], link: u32) -> bool {
+    let outermost = match direction {
+        Direction::In => order.first(),
+        Direction::Out => order.last(),
+    };
+    outermost.is_none_or(|outermost| *outermost == link)
 }
 
 const fn tcx_target(ifindex: u32, direction: Direction) -> Target {

@@ -17,6 +17,7 @@ pub mod kube_proxy;
 mod links;
 mod maps;
 mod pins;
+mod placed;
 pub mod probe;
 mod programs;
 mod reuse;
@@ -31,11 +32,12 @@ use lb_common::drops::Hook;
 use lb_common::layout;
 
 pub use attach::xdp_needs_one_buffer;
-pub use audit::{Drift, inspect_pins};
+pub use audit::inspect;
 pub use clock::Clock;
 pub use error::LoadError;
 pub use maps::PINNED;
 pub use pins::Pins;
+pub use placed::{Drift, Placed, PlacedFilter};
 pub use uninstall::{Removed, uninstall};
 
 use self::features::Features;

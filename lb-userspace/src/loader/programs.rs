@@ -129,12 +129,6 @@ impl Programs {
         Ok(&self.loaded[&key])
     }
 
-    /// Id of the program of this name for such links, if it is loaded.
-    pub(super) fn id_of(&self, header: Header, name: &str) -> Option<u32> {
-        let loaded = self.loaded.get(&(header, name.to_owned()));
-        loaded.map(|loaded| loaded.id)
-    }
-
     /// The programs that are loaded, and where each is pinned.
     pub(super) fn pinned(&self) -> impl Iterator<Item = (PathBuf, &Loaded)> {
         let loaded = self.loaded.iter();

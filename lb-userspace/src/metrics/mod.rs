@@ -93,9 +93,14 @@ impl Metrics {
         self.own.stands(standing);
     }
 
-    /// An audit took so long and found this.
-    pub fn audited(&self, took: Duration, found: &[Drift]) {
-        self.own.audited(took, found);
+    /// An audit took so long.
+    pub fn audited(&self, took: Duration) {
+        self.own.audited(took);
+    }
+
+    /// This was not as it must be.
+    pub fn drifted(&self, found: &[Drift]) {
+        self.own.drifted(found);
     }
 
     /// The maps have room for so much.

@@ -85,9 +85,12 @@ impl Own {
         );
     }
 
-    pub(super) fn audited(&self, took: Duration, found: &[Drift]) {
+    pub(super) fn audited(&self, took: Duration) {
         self.audits.inc();
         self.audit_seconds.set(took.as_secs_f64());
+    }
+
+    pub(super) fn drifted(&self, found: &[Drift]) {
         for drift in found {
             let labels = [("kind", drift.kind.to_owned())];
             self.drift.get_or_create(&labels).inc();

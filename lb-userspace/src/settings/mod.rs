@@ -267,7 +267,7 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "WHAT", value_delimiter = ',')]
     pub prepare: Vec<Preparation>,
 
-    /// How often maps, links and pins are compared with what they must be, and mended; 0 is never
+    /// How often maps, pins and attached programs are compared with what they must be, and mended; 0 is never
     #[arg(
         long,
         global = true,

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::input::{Allocations, Unmapped};
+use crate::loader::Placed;
 use crate::model::Problem;
 use crate::tables::Digest;
 
@@ -57,8 +58,8 @@ pub struct State {
     pub allocations: Allocations,
     /// What each map must hold.
     pub digests: BTreeMap<String, Digest>,
-    /// Names of the pins of links that must be attached.
-    pub attached: Vec<String>,
+    /// What must be pinned and attached.
+    pub placed: Placed,
     /// What the last audit found that was not as it must be.
     pub audit: Option<Audit>,
 }
@@ -322,6 +323,16 @@ mod tests {
         let later = SystemTime::UNIX_EPOCH + Duration::from_secs(61);
         assert_eq!(state.age(later), Duration::from_mins(1));
         assert_eq!(state.age(SystemTime::UNIX_EPOCH), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_file_from_before_ids_were_noted_is_read() {
+        let directory = Directory::new("before");
+        let file = directory.0.join("node.json");
+        let before = r#"{"format": 1, "node": "node-a", "attached": ["tcx-in-2-eth0"]}"#;
+        fs::write(&file, before).expect("a file");
+        let state = State::read(&file).expect("a state");
+        assert_eq!((&*state.node, state.placed), ("node-a", Placed::default()));
     }
 
     #[test]

@@ -21,6 +21,11 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 impl Digest {
+    /// Of a map that is none of the tables'.
+    pub fn of_elements<'m, K: Pod, V: Pod>(elements: impl Iterator<Item = (&'m K, &'m V)>) -> Self {
+        Self::of(elements)
+    }
+
     fn of<P: Parts>(elements: impl Iterator<Item = P>) -> Self {
         let mut digest = Self {
             elements: 0,

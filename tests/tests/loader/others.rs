@@ -52,7 +52,7 @@ fn ours_are_outermost_at_tcx_and_others_stay() -> Result<()> {
         let other = Foreign::new(Kind::Tc, TC_NEXT)?;
         let _earlier = at_tc(&other, Attachment::TcxIngress, Place::First)?;
         let _later = at_tc(&other, Attachment::TcxEgress, Place::Last)?;
-        datapath.filters_changed(UPLINK);
+        datapath.filters_changed(&[UPLINK].into());
         assert_eq!(attach(&mut datapath)?, []);
         assert_eq!(
             order(Attachment::TcxIngress)?,
@@ -105,7 +105,7 @@ fn ours_come_after_filters_of_others_at_egress() -> Result<()> {
         Netlink::connect()?.add_clsact(UPLINK)?;
         add_filter(&foreign, Direction::In, 7)?;
         add_filter(&foreign, Direction::Out, 7)?;
-        datapath.filters_changed(UPLINK);
+        datapath.filters_changed(&[UPLINK].into());
         assert_eq!(attach(&mut datapath)?, []);
         let here = "foreign".to_owned();
         assert_eq!(order(Attachment::TcxIngress)?, ["tc_uplink_in"]);

@@ -49,7 +49,7 @@ const TESTS: &[Tests] = &[
     Tests {
         target: "kernels",
         parts: &[],
-        brief: &[],
+        brief: &["hooks::", "verifier::"],
         not: &[],
         threads: 1,
     },

@@ -13,9 +13,9 @@ use crate::tables::Digest;
 /// What was looked at.
 #[derive(Debug)]
 pub struct Verified<'a> {
-    /// What the maps hold.
-    pub maps: BTreeMap<String, Digest>,
-    /// Pins and links that are not as they must be.
+    /// What the maps hold, or why they cannot be read.
+    pub maps: Result<BTreeMap<String, Digest>, String>,
+    /// Pins and attached programs that are not as they must be.
     pub amiss: Vec<Drift>,
     /// Whether the daemon runs.
     pub is_running: bool,
@@ -33,21 +33,31 @@ pub fn verify(verified: &Verified<'_>) -> Vec<FindingRecord> {
     } else {
         "start `lb run`, which mends it"
     };
-    let mut findings = maps(verified, remedy);
-    if verified.amiss.is_empty() {
-        let count = verified.state.attached.len();
-        findings.push(good(
-            "links",
-            format!("{count} links are attached as they must be"),
-        ));
-    }
-    for Drift { kind, name } in &verified.amiss {
-        findings.push(bad(
-            kind,
-            format!("{name} is gone, or is another's"),
-            remedy.to_owned(),
-        ));
-    }
+    let placed = &verified.state.placed;
+    let mut findings = if verified.state.digests.is_empty() || placed.maps.is_empty() {
+        vec![bad(
+            "maps",
+            "it is not known what must be there: the state file is an older version's".to_owned(),
+            "start `lb run` of this version".to_owned(),
+        )]
+    } else {
+        let mut findings = maps(verified, remedy);
+        if verified.amiss.is_empty() {
+            let count = placed.links.len() + placed.filters.len();
+            let found = format!("{count} programs are attached as they must be");
+            findings.push(good("links", found));
+        }
+        findings
+    };
+    let amiss = verified.amiss.iter();
+    findings.extend(amiss.map(|Drift { kind, name }| {
+        let found = match *kind {
+            "order" => format!("{name} is not outermost: another's program comes between"),
+            "map" => format!("{name} does not hold what it must"),
+            _ => format!("{name} is gone, or is another's"),
+        };
+        bad(kind, found, remedy.to_owned())
+    }));
     if !verified.is_running {
         findings.push(note(
             "daemon",
@@ -63,15 +73,12 @@ pub fn verify(verified: &Verified<'_>) -> Vec<FindingRecord> {
 
 fn maps(verified: &Verified<'_>, remedy: &str) -> Vec<FindingRecord> {
     let expected = &verified.state.digests;
-    if expected.is_empty() {
-        return vec![bad(
-            "maps",
-            "it is not known what they must hold: the state file is an older version's".to_owned(),
-            "start `lb run` of this version".to_owned(),
-        )];
-    }
+    let maps = match &verified.maps {
+        Ok(maps) => maps,
+        Err(why) => return vec![bad("maps", why.clone(), remedy.to_owned())],
+    };
     let differ = expected.iter().filter_map(|(map, expected)| {
-        let found = verified.maps.get(map).copied().unwrap_or_default();
+        let found = maps.get(map).copied().unwrap_or_default();
         (found != *expected).then(|| {
             let found = match (found.elements, expected.elements) {
                 (found, expected) if found == expected => {
@@ -105,6 +112,7 @@ fn audit(verified: &Verified<'_>) -> Option<FindingRecord> {
 mod tests {
     use super::*;
     use crate::cli::view::Verdict;
+    use crate::loader::Placed;
     use crate::state::Audit;
     use crate::tables::Tables;
 
@@ -114,7 +122,10 @@ mod tests {
         tables.slots.insert(0, 7);
         let state = State {
             digests: tables.digests(),
-            attached: vec!["tcx-in-2-eth0".to_owned()],
+            placed: Placed {
+                maps: BTreeMap::from([("slots".to_owned(), 7)]),
+                ..Placed::default()
+            },
             audit: Some(Audit {
                 found_at_millis: 1_000,
                 found: vec!["map slots (1 elements)".to_owned()],
@@ -123,7 +134,7 @@ mod tests {
         };
         let look = |tables: &Tables, amiss: &[Drift]| {
             let findings = verify(&Verified {
-                maps: tables.digests(),
+                maps: Ok(tables.digests()),
                 amiss: amiss.to_vec(),
                 is_running: true,
                 state: &state,
