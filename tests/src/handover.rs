@@ -2,6 +2,7 @@
 //! `lb` names before. One course of events, whoever plays kube-proxy.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::app::App;
 use crate::command;
 use crate::lb::Lb;
 use crate::manifests::{Manifests, Service};
-use crate::peer::{Dial, Load, Stream, Transport};
+use crate::peer::{Answer, Dial, Load, Stream, Transport};
 use crate::topology::{Cluster, Family, Pair, Place};
 use crate::wait;
 
@@ -21,6 +22,9 @@ const RATE: u32 = 50;
 const STREAMS: u64 = 20;
 /// Long connections of a backend through the Service, some of them to itself.
 const HAIRPINS: u64 = 10;
+/// Ports of each client's from which it converses over UDP, over each family: so many that an endpoint
+/// that is drawn anew would be another one for some.
+const CONVERSATIONS: Range<u16> = 7_000..7_006;
 /// The slowest connection that is none too slow: a lost packet may be repeated, but nobody waits
 /// for a second one.
 const SLOW: Duration = Duration::from_millis(1_500);
@@ -82,16 +86,44 @@ pub fn service() -> Service {
         .port(80, TARGET_PORT)
 }
 
+/// UDP from one port of a client's to a Service: the endpoint that answered first answers always.
+struct Conversation {
+    client: Place,
+    dial: Dial,
+    first: Answer,
+}
+
+impl Conversation {
+    fn begin(client: &Place, family: Family, port: u16) -> Result<Self> {
+        let source = SocketAddr::new(client.address(family), port);
+        let dial = Dial::new(Transport::Udp, frontend(family)).from_port(source);
+        Ok(Self {
+            client: client.clone(),
+            dial,
+            first: dial.ask(client).context("the first datagram")?,
+        })
+    }
+
+    fn goes_on(&self) -> Result<()> {
+        let answer = self.dial.ask(&self.client)?;
+        let is_same = (&answer.by, answer.seen) == (&self.first.by, self.first.seen);
+        ensure!(is_same, "{answer:?} after {:?}", self.first);
+        Ok(())
+    }
+}
+
 /// Clients at work.
 struct Clients {
     loads: Vec<Load>,
     streams: Vec<Stream>,
     /// Of the node itself, which nobody can take over.
     own: Stream,
+    /// Of a pod and of a client outside.
+    conversations: Vec<Conversation>,
 }
 
 impl Clients {
-    fn start(cluster: &Cluster, pod: &Place, backend: &Place) -> Self {
+    fn start(cluster: &Cluster, pod: &Place, backend: &Place) -> Result<Self> {
         let stream = |place: &Place, seed: u64| {
             let family = Family::ALL[(seed % 2) as usize];
             Stream::start(place, frontend(family), seed)
@@ -114,11 +146,20 @@ impl Clients {
                 Load::start(place, dial, RATE)
             })
         });
-        Self {
+        let mut conversations = Vec::new();
+        for client in [pod, cluster.outside()] {
+            for family in Family::ALL {
+                for port in CONVERSATIONS {
+                    conversations.push(Conversation::begin(client, family, port)?);
+                }
+            }
+        }
+        Ok(Self {
             loads: loads.collect(),
             streams,
             own: stream(cluster.here().place(), 1_000),
-        }
+            conversations,
+        })
     }
 
     /// Nobody has noticed anything until some time from now.
@@ -129,6 +170,10 @@ impl Clients {
         for load in &self.loads {
             let report = load.so_far();
             ensure!(report.failures.is_empty(), "{when}: {report}");
+        }
+        for conversation in &self.conversations {
+            let goes_on = conversation.goes_on();
+            goes_on.with_context(|| format!("UDP {when}, {}", conversation.client))?;
         }
         Ok(())
     }
@@ -201,7 +246,7 @@ pub fn there_and_back(
     proxy.start()?;
     let pod = here.pod_at(5, "client")?;
     await_service(&pod)?;
-    let clients = Clients::start(cluster, &pod, backend);
+    let clients = Clients::start(cluster, &pod, backend)?;
     clients.are_well("under kube-proxy")?;
 
     let lb = Lb::new(here, manifests, "tc,socket")?;
@@ -234,7 +279,7 @@ pub fn there_and_back(
     run(&lb, &["handback"], 0)?;
     clients.are_well("handed back")?;
     lb.uninstall()?;
-    sleep(STEP);
+    clients.are_well("after uninstall")?;
     let own = clients.own.is_over();
     clients.finish().context("after uninstall")?;
     ensure!(own != keeps_nat);
