@@ -141,6 +141,16 @@ impl Lb {
         self
     }
 
+    /// In a mount namespace of its own, in which no BPF file system is mounted; it counts for the
+    /// daemon, from the next start on.
+    #[must_use]
+    pub fn without_bpffs(mut self) -> Self {
+        let unmount = "while umount --lazy /sys/fs/bpf 2>&-; do :; done; exec \"$@\"";
+        let words = ["unshare", "--mount", "sh", "-c", unmount, "sh"];
+        self.wrapper = words.map(str::to_owned).to_vec();
+        self
+    }
+
     /// The daemon, to be run on the node.
     fn daemon(&self) -> Result<Command> {
         let daemon = self.command(&["run"])?;
