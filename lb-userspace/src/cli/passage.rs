@@ -69,11 +69,18 @@ impl Direction {
         }
     }
 
-    /// Where those are that stay.
-    const fn from(self) -> &'static str {
+    /// How many stay, and where they are.
+    fn stay(self, whys: &[Why]) -> String {
+        let all = whys.len();
+        let in_ipvs = whys.iter().filter(|why| **why == Why::Ipvs).count();
         match self {
-            Self::Take => "nf_conntrack",
-            Self::Give => "lb",
+            Self::Give => format!("{all} stay in lb"),
+            Self::Take if in_ipvs == 0 => format!("{all} stay in nf_conntrack"),
+            Self::Take if in_ipvs == all => format!("{all} stay in IPVS"),
+            Self::Take => format!(
+                "{} stay in nf_conntrack and {in_ipvs} in IPVS",
+                all - in_ipvs
+            ),
         }
     }
 
@@ -104,13 +111,10 @@ impl Passing {
         let mut handover = Handover::open(source.kernel())?;
         let plan = direction.look(&mut handover, &source)?;
         self.print(&source, &plan)?;
+        let mut whys: Vec<Why> = plan.stay.iter().map(|(_, why)| *why).collect();
         if self.dry_run {
-            eprintln!(
-                "{} would pass, {} stay in {}.",
-                plan.passing() + plan.later.len(),
-                plan.stay.len(),
-                direction.from()
-            );
+            let passing = plan.passing() + plan.later.len();
+            eprintln!("{passing} would pass, {}.", direction.stay(&whys));
             return Ok(code(plan.stay.is_empty()));
         }
         let done = carry_all(&mut handover, &source, settings, direction, &plan)?;
@@ -122,12 +126,8 @@ impl Passing {
                 passenger.client, passenger.frontend
             );
         }
-        eprintln!(
-            "{} passed, {} stay in {}.",
-            done.passed,
-            plan.stay.len() + unnamed.len(),
-            direction.from()
-        );
+        whys.extend(unnamed.iter().map(|(_, why)| *why));
+        eprintln!("{} passed, {}.", done.passed, direction.stay(&whys));
         Ok(code(plan.stay.is_empty() && unnamed.is_empty()))
     }
 
@@ -234,5 +234,28 @@ fn tell(
 impl From<HandoverError> for CliError {
     fn from(error: HandoverError) -> Self {
         Self::Handover(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_stay_are_told_where_they_are() {
+        let (ipvs, other) = (Why::Ipvs, Why::OfNode);
+        for (direction, whys, told) in [
+            (Direction::Take, &[][..], "0 stay in nf_conntrack"),
+            (Direction::Take, &[other, other], "2 stay in nf_conntrack"),
+            (Direction::Take, &[ipvs], "1 stay in IPVS"),
+            (
+                Direction::Take,
+                &[ipvs, other, ipvs],
+                "1 stay in nf_conntrack and 2 in IPVS",
+            ),
+            (Direction::Give, &[other], "1 stay in lb"),
+        ] {
+            assert_eq!(direction.stay(whys), told);
+        }
     }
 }

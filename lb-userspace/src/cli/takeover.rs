@@ -15,7 +15,8 @@ use crate::settings::Settings;
 /// beside kube-proxy's rules (nftables or iptables), which may go afterwards.
 ///
 /// What cannot be moved is shown first, with the reason. It stays in nf_conntrack and goes on as long
-/// as a chain of type nat is there, kube-proxy's or any other; removing the last one ends it.
+/// as a chain of type nat is there, kube-proxy's or any other; removing the last one ends it. What
+/// IPVS translates stays there.
 ///
 /// The exit code is 0 if all connections pass, 3 if some stay, 1 if it fails: then those that were
 /// moved stay moved, and it can be called again.
