@@ -83,7 +83,7 @@ impl Records {
     fn add_slice(&mut self, slice: &Slice) {
         for endpoint in slice.endpoints.iter().filter(|endpoint| endpoint.ready) {
             let address = endpoint.address;
-            let host = match &endpoint.hostname {
+            let host = match &endpoint.extras.hostname {
                 Some(hostname) => hostname.to_lowercase(),
                 None => address.to_string().replace(['.', ':'], "-"),
             };

@@ -8,7 +8,8 @@ use hickory_proto::rr::{Name, Record, RecordType};
 
 use super::*;
 use crate::model::{
-    Endpoint, Node, Protocol, Service, ServiceKind, ServicePort, Slice, SlicePort, TargetPort,
+    Endpoint, Extra, Node, Protocol, Service, ServiceKind, ServicePort, Slice, SlicePort,
+    TargetPort,
 };
 
 /// A world and its names.
@@ -100,17 +101,14 @@ fn service(name: &str, kind: ServiceKind, addresses: &[&str], ports: &[(&str, u1
 
 fn endpoint(address: &str, ready: bool, hostname: Option<&str>) -> Endpoint {
     Endpoint {
-        address: address.parse().unwrap(),
         ready,
         serving: ready,
-        terminating: false,
-        node: None,
-        hostname: hostname.map(str::to_owned),
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: None,
-        weight: 1,
-        since: None,
+        extras: Extra {
+            hostname: hostname.map(str::to_owned),
+            ..Extra::default()
+        }
+        .into(),
+        ..Endpoint::at(address.parse().unwrap())
     }
 }
 

@@ -9,7 +9,7 @@ use lb_common::layout::{FrontendInfo, POOL_LOCAL, Pool};
 
 use super::names;
 use super::question::Question;
-use crate::model::{ObjectName, Policy};
+use crate::model::{ObjectName, Policy, Word};
 
 /// What becomes of the flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,9 +132,9 @@ pub struct Candidate {
     /// What changes on the way besides the destination.
     pub nat: Nat,
     /// `Kind/name` of what stands behind it, if anybody knows.
-    pub target: Option<String>,
+    pub target: Option<Word>,
     /// Name of its node, if anybody knows.
-    pub node: Option<String>,
+    pub node: Option<Word>,
 }
 
 /// One look into the tables.

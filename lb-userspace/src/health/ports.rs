@@ -134,7 +134,7 @@ fn local_ready(world: &World, name: &ObjectName) -> [usize; 2] {
     let with_ports = slices.filter(|slice| slice.ports.iter().any(|port| port.port.is_some()));
     let ready: BTreeSet<IpAddr> = with_ports
         .flat_map(|slice| &slice.endpoints)
-        .filter(|endpoint| endpoint.ready && endpoint.node.as_ref() == Some(node))
+        .filter(|endpoint| endpoint.ready && endpoint.node.as_deref() == Some(node))
         .map(|endpoint| endpoint.address)
         .collect();
     let v6 = ready.iter().filter(|address| address.is_ipv6()).count();
@@ -180,17 +180,10 @@ mod tests {
 
     fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
         Endpoint {
-            address: address.parse().expect("an address"),
             ready,
-            serving: true,
             terminating: !ready,
-            node: Some(node.to_owned()),
-            hostname: None,
-            zone_hints: BTreeSet::new(),
-            node_hints: BTreeSet::new(),
-            weight: 1,
-            since: None,
-            target: None,
+            node: Some(node.into()),
+            ..Endpoint::at(address.parse().expect("an address"))
         }
     }
 

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::NodeObject;
 use super::findings::Finding;
 use super::lines;
-use crate::model::{self, Endpoint, ObjectName, Place, Problem, Protocol, SlicePort};
+use crate::model::{self, Endpoint, ObjectName, Place, Problem, Protocol, SlicePort, Word};
 
 /// An object, read and found valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) struct Placed {
 pub(super) struct Origin {
     /// The file.
     pub(super) file: Arc<Path>,
+    /// The line that it begins on.
+    pub(super) line: u32,
     /// The lines of its fields.
     pub(super) lines: Arc<lines::Packed>,
 }
@@ -182,7 +184,7 @@ pub(super) struct Pod {
     /// Whether `metadata.deletionTimestamp` is set.
     pub(super) terminating: bool,
     /// `spec.nodeName`.
-    pub(super) node: Option<String>,
+    pub(super) node: Option<Word>,
     /// `spec.hostname`.
     pub(super) hostname: Option<String>,
     /// `spec.subdomain`: name of the Service below which the Pod is called by its hostname.
@@ -196,7 +198,7 @@ impl Origin {
     pub(super) fn place(&self, field: &str) -> Place {
         Place {
             file: self.file.to_path_buf(),
-            line: self.lines.line(field),
+            line: self.line + self.lines.below(field),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Lines {
     /// The line of a field's path such as `spec.ports[0].port`, or of the innermost part of it
     /// that is written.
     pub(super) fn line(&self, path: &str) -> u32 {
-        Packed::new(self).line(path)
+        self.line + Packed::new(self).below(path)
     }
 
     /// Takes the lines of each item of a list field out.
@@ -70,15 +70,16 @@ impl Lines {
     }
 }
 
-/// [`Lines`] that are kept, in little memory: a part, then all that it consists of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// [`Lines`] that are kept, in little memory: a part, then all that it consists of. Lines are counted from
+/// the first part's, so that objects that are written alike have the same ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Packed {
     parts: Box<[Part]>,
     /// Of all fields, one after the other.
     names: Box<str>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {
     line: u32,
     /// How many parts it consists of, and these, and so on: they come next.
@@ -90,16 +91,16 @@ struct Part {
 impl Packed {
     pub(super) fn new(lines: &Lines) -> Self {
         let (mut parts, mut names) = (Vec::new(), String::new());
-        pack("", lines, &mut parts, &mut names);
+        pack(lines.line, "", lines, &mut parts, &mut names);
         Self {
             parts: parts.into(),
             names: names.into(),
         }
     }
 
-    /// The line of a field's path such as `spec.ports[0].port`, or of the innermost part of it
-    /// that is written.
-    pub(super) fn line(&self, path: &str) -> u32 {
+    /// How many lines below the first the field of a path stands, such as `spec.ports[0].port`, or the
+    /// innermost part of it that is written.
+    pub(super) fn below(&self, path: &str) -> u32 {
         let (mut at, mut rest) = (0, path);
         while let Some((inner, after)) = self.step(at, rest) {
             (at, rest) = (inner, after.strip_prefix('.').unwrap_or(after));
@@ -139,20 +140,22 @@ impl Packed {
     }
 }
 
-fn pack(name: &str, lines: &Lines, parts: &mut Vec<Part>, names: &mut String) {
+fn pack(first: u32, name: &str, lines: &Lines, parts: &mut Vec<Part>, names: &mut String) {
     let (at, from) = (parts.len(), names.len() as u32);
     names.push_str(name);
     parts.push(Part {
-        line: lines.line,
+        line: lines.line.saturating_sub(first),
         within: 0,
         name: (from, names.len() as u32),
     });
     match &lines.parts {
         Parts::None => {}
-        Parts::Items(items) => items.iter().for_each(|item| pack("", item, parts, names)),
+        Parts::Items(items) => items
+            .iter()
+            .for_each(|item| pack(first, "", item, parts, names)),
         Parts::Fields(fields) => {
             for (name, field) in fields {
-                pack(name, field, parts, names);
+                pack(first, name, field, parts, names);
             }
         }
     }

@@ -91,17 +91,11 @@ mod tests {
 
     fn endpoint(node: &str, ready: bool, terminating: bool) -> Endpoint {
         Endpoint {
-            address: IpAddr::from([10, 42, 0, 7]),
             ready,
             serving: ready || terminating,
             terminating,
             node: Some(node.into()),
-            hostname: None,
-            zone_hints: [].into(),
-            node_hints: [].into(),
-            target: None,
-            weight: 1,
-            since: None,
+            ..Endpoint::at([10, 42, 0, 7].into())
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here does I/O, knows the time or draws lots; Kubernetes' own types end in `input`.
 
+mod endpoint;
 mod problem;
 mod word;
 mod world;
@@ -14,8 +15,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use endpoint::{Endpoint, Extra, Extras, WEIGHT_MAX};
 pub use problem::{Object, Place, Problem};
-pub use word::Word;
+pub use word::{Word, Words};
 pub use world::{Change, World};
 
 /// Namespace and name of an object.
@@ -213,37 +215,6 @@ pub struct SlicePort {
     pub protocol: Protocol,
     /// Number; none = the slice says nothing about it, which is no endpoint for us.
     pub port: Option<u16>,
-}
-
-/// Largest weight of an endpoint. A pool may have as many slots for each of its backends.
-pub const WEIGHT_MAX: u32 = 100;
-
-/// An endpoint of a slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its address (the first one, as in kube-proxy).
-    pub address: IpAddr,
-    /// `conditions.ready`; nil counts as ready.
-    pub ready: bool,
-    /// `conditions.serving`; nil counts as `ready`.
-    pub serving: bool,
-    /// `conditions.terminating`; nil counts as not.
-    pub terminating: bool,
-    /// Name of its node.
-    pub node: Option<String>,
-    /// `hostname`: its name below that of a headless Service; none = DNS names it by its address.
-    pub hostname: Option<String>,
-    /// `hints.forZones`.
-    pub zone_hints: BTreeSet<String>,
-    /// `hints.forNodes`.
-    pub node_hints: BTreeSet<String>,
-    /// `Kind/name` of what stands behind it (`targetRef`), for display.
-    pub target: Option<String>,
-    /// Its share of new flows among the others' (annotation `lb/weight` of its slice), 1 to
-    /// [`WEIGHT_MAX`].
-    pub weight: u32,
-    /// Since when its Pod is ready, or is not (RFC 3339), for display; none = nobody says.
-    pub since: Option<String>,
 }
 
 /// This node, as far as plans depend on it.

@@ -1,5 +1,7 @@
 //! How are names kept that many have in common? Once, however many say them.
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,6 +16,28 @@ impl Word {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What was said before.
+#[derive(Debug, Default)]
+pub struct Words(BTreeSet<Word>);
+
+impl Words {
+    /// The same text as before, if there was one.
+    pub fn again(&mut self, text: &str) -> Word {
+        if let Some(word) = self.0.get(text) {
+            return word.clone();
+        }
+        let word = Word::from(text);
+        self.0.insert(word.clone());
+        word
+    }
+}
+
+impl Borrow<str> for Word {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -165,7 +165,7 @@ fn collect<'w, A: Family>(
 }
 
 fn is_local(endpoint: &Endpoint, node: &Node) -> bool {
-    !node.name.is_empty() && endpoint.node.as_ref() == Some(&node.name)
+    !node.name.is_empty() && endpoint.node.as_deref() == Some(&*node.name)
 }
 
 /// What an endpoint's conditions make of it; `any_ready`: one that may be chosen instead is ready.
@@ -186,11 +186,19 @@ fn standing(endpoint: &Endpoint, any_ready: bool) -> Standing {
 fn weigh_hints<'w>(endpoints: impl Iterator<Item = &'w Endpoint>, node: &Node) -> Hints {
     let ready: Vec<&Endpoint> = endpoints.filter(|endpoint| endpoint.ready).collect();
     let all = |has: fn(&Endpoint) -> bool| !ready.is_empty() && ready.iter().all(|e| has(e));
-    let nodes = all(|endpoint| !endpoint.node_hints.is_empty());
-    let zones = all(|endpoint| !endpoint.zone_hints.is_empty());
-    if nodes && ready.iter().any(|e| e.node_hints.contains(&node.name)) {
+    let nodes = all(|endpoint| !endpoint.extras.node_hints.is_empty());
+    let zones = all(|endpoint| !endpoint.extras.zone_hints.is_empty());
+    if nodes
+        && ready
+            .iter()
+            .any(|e| e.extras.node_hints.contains(&node.name))
+    {
         Hints::SameNode
-    } else if zones && ready.iter().any(|e| e.zone_hints.contains(&node.zone)) {
+    } else if zones
+        && ready
+            .iter()
+            .any(|e| e.extras.zone_hints.contains(&node.zone))
+    {
         Hints::SameZone
     } else if nodes || zones {
         Hints::NotForUs
@@ -201,8 +209,8 @@ fn weigh_hints<'w>(endpoints: impl Iterator<Item = &'w Endpoint>, node: &Node) -
 
 fn hinted_here(endpoint: &Endpoint, hints: Hints, node: &Node) -> bool {
     match hints {
-        Hints::SameNode => endpoint.node_hints.contains(&node.name),
-        Hints::SameZone => endpoint.zone_hints.contains(&node.zone),
+        Hints::SameNode => endpoint.extras.node_hints.contains(&node.name),
+        Hints::SameZone => endpoint.extras.zone_hints.contains(&node.zone),
         Hints::Incomplete | Hints::NotForUs => true,
     }
 }

@@ -245,6 +245,9 @@ impl Planner {
         let problems = (!problems.is_empty()).then_some(problems);
         set(&mut self.problems, owner, problems);
         self.waiting.remove(owner);
+        // At a start the writes of all Services are kept together, among rows that stay.
+        part.prepare.shrink_to_fit();
+        part.publish.shrink_to_fit();
         Ok(part)
     }
 

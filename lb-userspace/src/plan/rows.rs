@@ -2,6 +2,7 @@
 //! numbers; what changed while programs may read it gets new ones.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lb_common::layout::{
     BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL, Backend, FRONTEND_ADDRESS, FRONTEND_MAGLEV, FrontendInfo,
@@ -25,11 +26,11 @@ pub(super) fn rows(plan: &ServicePlan, before: &Tables, ids: &mut Ids) -> Result
         if port.v4.frontends.is_empty() && port.v6.frontends.is_empty() {
             continue;
         }
-        let service_port = match known_port(&port.name, before) {
-            Some(id) => id,
-            None => ids.service_port()?,
+        let (service_port, name) = match known_port(&port.name, before) {
+            Some(known) => known,
+            None => (ids.service_port()?, port.name.into()),
         };
-        after.services.insert(service_port, port.name);
+        after.services.insert(service_port, name);
         let frame = Frame {
             service_port,
             protocol: port.name.protocol,
@@ -41,18 +42,20 @@ pub(super) fn rows(plan: &ServicePlan, before: &Tables, ids: &mut Ids) -> Result
     Ok(after)
 }
 
-/// The id that the port has. After a process that ended between two writes there may be two: then
+/// The id that the port has, and its name. After a process that ended between two writes there may be two: then
 /// the one that frontends name.
-fn known_port(name: &ServiceName, before: &Tables) -> Option<u32> {
+fn known_port(name: &ServiceName, before: &Tables) -> Option<(u32, Arc<ServiceName>)> {
     let is_named = |id| {
         let v4 = before.v4.frontends.values();
         let v6 = before.v6.frontends.values();
         v4.chain(v6).any(|reference| reference.service_port == id)
     };
-    let ids = before.services.iter().filter(|(_, known)| *known == name);
-    ids.map(|(id, _)| (is_named(*id), *id))
-        .max()
-        .map(|(_, id)| id)
+    let known = before
+        .services
+        .iter()
+        .filter(|(_, known)| ***known == *name);
+    let latest = known.max_by_key(|(id, _)| (is_named(**id), **id));
+    latest.map(|(id, name)| (*id, Arc::clone(name)))
 }
 
 /// What all elements of a service port share.

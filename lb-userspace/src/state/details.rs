@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ObjectName, Protocol, Service, ServiceKind, Slice, TargetPort, World};
+use crate::model::{ObjectName, Protocol, Service, ServiceKind, Slice, TargetPort, Word, World};
 
 /// A Service as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,9 +52,9 @@ pub struct Target {
     /// The endpoint's address.
     pub address: IpAddr,
     /// `Kind/name`, as `Pod/kubia-vs2kl`.
-    pub target: Option<String>,
+    pub target: Option<Word>,
     /// Name of its node.
-    pub node: Option<String>,
+    pub node: Option<Word>,
     /// Condition `ready`.
     #[serde(default)]
     pub ready: bool,
@@ -147,7 +147,7 @@ fn targets(slice: &Slice) -> impl Iterator<Item = Target> {
         ready: endpoint.ready,
         serving: endpoint.serving,
         terminating: endpoint.terminating,
-        since: endpoint.since.clone(),
+        since: endpoint.extras.since.clone(),
     })
 }
 
@@ -161,17 +161,9 @@ mod tests {
             service: ObjectName::new("default", "kubia"),
             ports: Vec::new(),
             endpoints: vec![Endpoint {
-                address: "10.42.0.10".parse().expect("an address"),
-                ready: true,
-                serving: true,
-                terminating: false,
-                node: Some("node-a".to_owned()),
-                hostname: None,
-                zone_hints: BTreeSet::new(),
-                node_hints: BTreeSet::new(),
-                target: Some("Pod/kubia-vs2kl".to_owned()),
-                weight: 1,
-                since: None,
+                node: Some("node-a".into()),
+                target: Some("Pod/kubia-vs2kl".into()),
+                ..Endpoint::at([10, 42, 0, 10].into())
             }],
         }
     }

@@ -306,7 +306,7 @@ mod tests {
             targets: vec![Target {
                 service: ObjectName::new("default", "kubia"),
                 address: "10.42.0.10".parse().expect("an address"),
-                target: Some("Pod/kubia-vs2kl".to_owned()),
+                target: Some("Pod/kubia-vs2kl".into()),
                 node: None,
                 ready: true,
                 serving: true,

@@ -44,7 +44,7 @@ pub fn diff_owner(owner: Owner, before: &Tables, after: &Tables) -> Part {
     let mut part = Part::new(owner);
     diff_config(&mut part, &before.config, &after.config);
     for (id, name) in changed(&before.services, &after.services) {
-        let row = Row::Service(*id, Box::new(*name));
+        let row = Row::Service(*id, name.clone());
         part.prepare.push(Op::Update(row));
     }
     for (index, backend) in changed(&before.slots, &after.slots) {

@@ -71,7 +71,10 @@ impl Tables {
     pub fn digests(&self) -> BTreeMap<String, Digest> {
         let mut digests = BTreeMap::from([
             ("config", Digest::of([&self.config].into_iter())),
-            ("services", Digest::of(self.services.iter())),
+            (
+                "services",
+                Digest::of(self.services.iter().map(|(id, name)| (id, &**name))),
+            ),
             ("slots", Digest::of(self.slots.iter())),
         ]);
         digests.extend(of_family::<Ip4>(self));

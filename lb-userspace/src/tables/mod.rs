@@ -15,6 +15,7 @@ mod split;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::layout::{
@@ -37,8 +38,8 @@ pub use view::View;
 pub struct Tables {
     /// Map `config`.
     pub config: Config,
-    /// Map `services`: names by id of the service port.
-    pub services: BTreeMap<u32, ServiceName>,
+    /// Map `services`: names by id of the service port. Long ones, which are kept once.
+    pub services: BTreeMap<u32, Arc<ServiceName>>,
     /// Map `slots`: backend ids by index; an index that is missing is unused.
     pub slots: BTreeMap<u32, u32>,
     /// The maps of IPv4.
@@ -79,7 +80,7 @@ pub enum Row {
     /// Map `config`.
     Config(Box<Config>),
     /// Map `services`.
-    Service(u32, Box<ServiceName>),
+    Service(u32, Arc<ServiceName>),
     /// Map `slots`.
     Slot(u32, u32),
     /// A map of IPv4.

@@ -4,6 +4,7 @@
 //! ten thousand of them would take several times as much as their elements do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lb_common::addr::{Family, Ip4, Ip6};
 use lb_common::layout::{
@@ -17,7 +18,7 @@ use super::{FamilyTables, Tables};
 pub struct Packed {
     /// None: all zero, as for everybody but the node.
     config: Option<Box<Config>>,
-    services: Box<[(u32, ServiceName)]>,
+    services: Box<[(u32, Arc<ServiceName>)]>,
     slots: Box<[(u32, u32)]>,
     v4: PackedFamily<Ip4>,
     /// None: there are no elements.
@@ -58,7 +59,7 @@ impl Packed {
     pub fn unpack(&self) -> Tables {
         Tables {
             config: self.config.as_deref().copied().unwrap_or_default(),
-            services: self.services.iter().copied().collect(),
+            services: self.services.iter().cloned().collect(),
             slots: self.slots.iter().copied().collect(),
             v4: self.v4.unpack(),
             v6: (self.v6.as_deref()).map_or_else(FamilyTables::default, PackedFamily::unpack),
@@ -95,8 +96,10 @@ impl<A: Family> PackedFamily<A> {
     }
 }
 
-fn pairs<K: Copy, V: Copy>(map: &BTreeMap<K, V>) -> Box<[(K, V)]> {
-    map.iter().map(|(key, value)| (*key, *value)).collect()
+fn pairs<K: Copy, V: Clone>(map: &BTreeMap<K, V>) -> Box<[(K, V)]> {
+    map.iter()
+        .map(|(key, value)| (*key, value.clone()))
+        .collect()
 }
 
 fn keys<K: Copy>(set: &BTreeSet<K>) -> Box<[K]> {
@@ -112,7 +115,7 @@ mod tests {
         let mut tables = Tables::default();
         assert_eq!(Packed::new(&tables).unpack(), tables);
         tables.config.hz = 250;
-        tables.services.insert(1, ServiceName::default());
+        tables.services.insert(1, ServiceName::default().into());
         tables.slots.extend([(7, 1), (8, 2)]);
         tables.v4.info.insert(1, FrontendInfo::default());
         let key = FrontendKey::default();

@@ -15,7 +15,7 @@ impl Tables {
         match row {
             Row::Config(config) => self.config = **config,
             Row::Service(id, name) => {
-                self.services.insert(*id, **name);
+                self.services.insert(*id, name.clone());
             }
             Row::Slot(index, backend) => {
                 self.slots.insert(*index, *backend);

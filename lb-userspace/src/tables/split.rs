@@ -15,7 +15,7 @@ pub fn split(tables: &Tables) -> BTreeMap<Owner, Tables> {
     parts.entry(Owner::Node).or_default().config = tables.config;
     for (id, name) in &tables.services {
         let part = parts.entry(owner(*id)).or_default();
-        part.services.insert(*id, *name);
+        part.services.insert(*id, name.clone());
     }
     let mut slot_owners = BTreeMap::new();
     split_family::<lb_common::Ip4>(tables, &mut parts, &mut slot_owners);

@@ -208,17 +208,9 @@ fn slice(i: u32, age: u32) -> Slice {
         after(PODS, i * ENDPOINTS + k + if is_new { all } else { 0 })
     };
     let endpoints = (0..ENDPOINTS).map(|k| Endpoint {
-        address: pod(k),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some("elsewhere".to_owned()),
-        hostname: None,
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: Some(format!("Pod/service-{i}-{k}")),
-        weight: 1,
-        since: None,
+        node: Some("elsewhere".into()),
+        target: Some(format!("Pod/service-{i}-{k}").into()),
+        ..Endpoint::at(pod(k))
     });
     Slice {
         service: name(i),

@@ -186,17 +186,8 @@ const fn protocols(i: u16) -> &'static [Protocol] {
 fn slice(service: &ObjectName, i: u16, family: Family) -> Slice {
     let node = if i == 0 { NODE } else { "elsewhere" };
     let endpoint = |k| Endpoint {
-        address: endpoint(i, k, family),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(node.to_owned()),
-        zone_hints: BTreeSet::new(),
-        node_hints: BTreeSet::new(),
-        target: None,
-        weight: 1,
-        since: None,
-        hostname: None,
+        node: Some(node.into()),
+        ..Endpoint::at(endpoint(i, k, family))
     };
     Slice {
         service: service.clone(),

@@ -192,7 +192,7 @@ impl Fixture {
             protocol: service.protocol.number(),
             ..ServiceName::default()
         };
-        self.tables.services.insert(id, name);
+        self.tables.services.insert(id, name.into());
         let inside = self.add_pool::<A>(id, service.protocol, &service.inside);
         let outside = self.add_pool::<A>(id, service.protocol, &service.outside);
         let key = |frontend: SocketAddr| FrontendKey::<A> {

@@ -79,7 +79,7 @@ pub(crate) fn write(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
     put(
         bpf,
         "services",
-        tables.services.iter().map(|(k, v)| (*k, *v)),
+        tables.services.iter().map(|(k, v)| (*k, **v)),
     )?;
     put_array(bpf, "slots", tables.slots.iter().map(|(k, v)| (*k, *v)))?;
     write_family::<Ip4>(bpf, tables)?;
@@ -121,7 +121,7 @@ pub(super) fn erase(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
     remove(
         bpf,
         "services",
-        tables.services.iter().map(|(id, name)| (*id, *name)),
+        tables.services.iter().map(|(id, name)| (*id, **name)),
     )?;
     put_array(
         bpf,

@@ -53,19 +53,7 @@ fn service() -> Change {
 /// The Service's endpoints in one of two states that share nothing: other addresses, another port,
 /// another number of them.
 fn endpoints(state: u8) -> Change {
-    let endpoint = |host| Endpoint {
-        address: IpAddr::V4(Ipv4Addr::new(10, 42, state, host)),
-        ready: true,
-        serving: true,
-        terminating: false,
-        hostname: None,
-        node: None,
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: None,
-        weight: 1,
-        since: None,
-    };
+    let endpoint = |host| Endpoint::at([10, 42, state, host].into());
     let slice = Slice {
         service: kubia(),
         ports: vec![SlicePort {

@@ -52,26 +52,13 @@ fn everything() -> Vec<Change> {
         ports: vec![port],
         ..Service::default()
     };
-    let endpoint = Endpoint {
-        address: backend().ip(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        hostname: None,
-        node: None,
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: None,
-        weight: 1,
-        since: None,
-    };
     let slice = Slice {
         service: kubia(),
         ports: vec![SlicePort {
             port: Some(backend().port()),
             ..SlicePort::default()
         }],
-        endpoints: vec![endpoint],
+        endpoints: vec![Endpoint::at(backend().ip())],
     };
     vec![
         Change::Node(Node::default()),

@@ -87,7 +87,7 @@ fn full_tables() -> Tables {
         protocol: 6,
         ..ServiceName::default()
     };
-    tables.services.insert(1, name);
+    tables.services.insert(1, name.into());
     fill(
         &mut tables,
         Ip4::new(10, 43, 165, 39),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::index::{BackendEntry, Index};
 use super::{Column, Record, column, names_socket, port_name, socket_text, wide};
-use crate::model::{ObjectName, Protocol};
+use crate::model::{ObjectName, Protocol, Word};
 
 /// A backend of one of a Service's ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,10 +30,10 @@ pub struct BackendRecord {
     pub place: Place,
     /// What stands behind it, as `Pod/kubia-vs2kl`, if the daemon knew it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub target: Option<Word>,
     /// Name of its node, if the daemon knew it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub node: Option<String>,
+    pub node: Option<Word>,
     /// Its id in map `backends4|6`.
     pub id: u32,
     /// The number that no other backend of this node had before.
@@ -140,9 +140,11 @@ impl Record for BackendRecord {
             .to_owned()
         }),
         column("TARGET", |backend| {
-            backend.target.clone().unwrap_or_default()
+            backend.target.clone().unwrap_or_default().into()
         }),
-        wide("NODE", |backend| backend.node.clone().unwrap_or_default()),
+        wide("NODE", |backend| {
+            backend.node.clone().unwrap_or_default().into()
+        }),
         wide("ID", |backend| backend.id.to_string()),
         wide("GENERATION", |backend| backend.generation.to_string()),
     ];

@@ -57,17 +57,9 @@ fn service(name: &ObjectName, service: Service) -> Change {
 /// A pod behind a Service; `node` tells where.
 fn pod(address: &str, target: &str, node: &str) -> Endpoint {
     Endpoint {
-        address: ip(address),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(node.to_owned()),
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: Some(format!("Pod/{target}")),
-        weight: 1,
-        since: None,
-        hostname: None,
+        node: Some(node.into()),
+        target: Some(format!("Pod/{target}").into()),
+        ..Endpoint::at(ip(address))
     }
 }
 

@@ -8,6 +8,7 @@ mod writes;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lb_common::addr::{Ip4, Ip6};
 use lb_common::drops::{DropReason, Hook, counter};
@@ -117,8 +118,9 @@ impl KernelTables {
     ///
     /// # Errors
     /// See [`DataplaneError`].
-    pub fn services(&self) -> Result<BTreeMap<u32, ServiceName>, DataplaneError> {
-        Ok(all(&self.services, "services")?.into_iter().collect())
+    pub fn services(&self) -> Result<BTreeMap<u32, Arc<ServiceName>>, DataplaneError> {
+        let services = all(&self.services, "services")?.into_iter();
+        Ok(services.map(|(id, name)| (id, name.into())).collect())
     }
 
     /// Map `links`: what is known of the links that programs are attached to, by interface index.

@@ -118,10 +118,10 @@ fn conditions(targets: &[&Target]) -> String {
 
 fn named(target: &Target) -> String {
     let name = target.target.clone();
-    let name = name.unwrap_or_else(|| target.address.to_string());
+    let name = name.unwrap_or_else(|| target.address.to_string().into());
     match &target.since {
         Some(since) => format!("{name} since {since}"),
-        None => name,
+        None => name.into(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::explain::{Answer, Known, Question, Traffic, explain};
 use crate::model::{
-    Change, Endpoint, Node, ObjectName, Policy, Protocol, Service, ServicePort, Slice, SlicePort,
-    TargetPort,
+    Change, Endpoint, Extra, Node, ObjectName, Policy, Protocol, Service, ServicePort, Slice,
+    SlicePort, TargetPort,
 };
 use crate::plan::{CompleteList, ConfigBase, Planner};
 use crate::state::{Details, State};
@@ -46,17 +46,16 @@ fn service(cluster_ip: &str, ports: &[ServicePort]) -> Service {
 
 fn endpoint(address: &str, node: &str, ready: bool) -> Endpoint {
     Endpoint {
-        address: ip(address),
         ready,
         serving: ready,
-        terminating: false,
-        hostname: None,
-        node: Some(node.to_owned()),
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: Some(format!("Pod/at-{address}")),
-        weight: 1,
-        since: (!ready).then(|| "2026-01-01T00:00:00Z".to_owned()),
+        node: Some(node.into()),
+        target: Some(format!("Pod/at-{address}").into()),
+        extras: Extra {
+            since: (!ready).then(|| "2026-01-01T00:00:00Z".to_owned()),
+            ..Extra::default()
+        }
+        .into(),
+        ..Endpoint::at(ip(address))
     }
 }
 

@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1 as core;
 
 use super::slice::target;
-use super::{Findings, LEADER, SKIP_MIRROR, annotations, item};
+use super::{Findings, LEADER, SKIP_MIRROR, annotations, item, not_empty};
 use crate::input::declared::{Endpoints, Family};
-use crate::model::{Endpoint, SlicePort};
+use crate::model::{Endpoint, Extra, SlicePort, Word};
 
 /// Reads an Endpoints object; empty if it asks not to be mirrored.
 pub(super) fn endpoints(object: &core::Endpoints, findings: &mut Findings) -> Endpoints {
@@ -71,16 +71,15 @@ fn endpoint(
     findings: &mut Findings,
 ) -> Option<Endpoint> {
     Some(Endpoint {
-        address: findings.reachable_address(field, &address.ip)?,
         ready,
         serving: ready,
-        terminating: false,
-        node: address.node_name.clone().filter(|name| !name.is_empty()),
-        hostname: address.hostname.clone().filter(|name| !name.is_empty()),
-        zone_hints: [].into(),
-        node_hints: [].into(),
+        node: not_empty(address.node_name.as_ref()).map(Word::from),
         target: address.target_ref.as_ref().and_then(target),
-        weight: 1,
-        since: None,
+        extras: Extra {
+            hostname: not_empty(address.hostname.as_ref()).map(str::to_owned),
+            ..Extra::default()
+        }
+        .into(),
+        ..Endpoint::at(findings.reachable_address(field, &address.ip)?)
     })
 }

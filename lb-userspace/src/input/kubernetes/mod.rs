@@ -56,6 +56,11 @@ pub(super) fn declare(key: &Key, written: impl Written, findings: &mut Findings)
     })
 }
 
+/// A name, where one is written.
+fn not_empty(name: Option<&String>) -> Option<&str> {
+    name.map(String::as_str).filter(|name| !name.is_empty())
+}
+
 /// Path of a field of an item of a list.
 fn item(list: &str, index: usize, field: &str) -> String {
     format!("{list}[{index}].{field}")

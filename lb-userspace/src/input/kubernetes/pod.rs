@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::{Findings, item};
+use super::{Findings, item, not_empty};
 use crate::input::declared::Pod;
+use crate::model::Word;
 
 /// Reads a Pod.
 pub(super) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod {
@@ -13,8 +14,8 @@ pub(super) fn pod(object: &core::Pod, findings: &mut Findings) -> Pod {
         ..Pod::default()
     };
     if let Some(spec) = &object.spec {
-        pod.node = spec.node_name.clone().filter(|name| !name.is_empty());
-        pod.hostname = spec.hostname.clone().filter(|name| !name.is_empty());
+        pod.node = not_empty(spec.node_name.as_ref()).map(Word::from);
+        pod.hostname = not_empty(spec.hostname.as_ref()).map(str::to_owned);
         pod.subdomain.clone_from(&spec.subdomain);
         read_ports(&mut pod, spec, findings);
     }

@@ -9,9 +9,10 @@ use k8s_openapi::api::discovery::v1 as discovery;
 
 use super::{
     Findings, HEADLESS, MANAGED_BY, OTHER_PROXY, SERVICE_NAME, SLICE_CONTROLLER, annotations, item,
+    not_empty,
 };
 use crate::input::declared::{Family, Slice, Triggered};
-use crate::model::{self, Endpoint, ObjectName, SlicePort};
+use crate::model::{self, Endpoint, Extra, ObjectName, SlicePort, Word, Words};
 
 /// Reads a slice; none if it says nothing to us: it is another proxy's, of host names, or of no
 /// Service.
@@ -48,7 +49,9 @@ pub(super) fn slice(
     let weight = annotations::weight(&object.metadata, findings);
     let triggered = annotations::triggered(&object.metadata);
     let endpoints = object.endpoints.iter().flatten().enumerate();
-    let endpoints = endpoints.filter_map(|(i, object)| endpoint(i, object, family, findings));
+    let mut known = Words::default();
+    let endpoints =
+        endpoints.filter_map(|(i, object)| endpoint(i, object, family, &mut known, findings));
     let mut endpoints: Vec<_> = endpoints
         .map(|endpoint| Endpoint { weight, ..endpoint })
         .collect();
@@ -98,6 +101,7 @@ fn endpoint(
     i: usize,
     object: &discovery::Endpoint,
     family: Family,
+    known: &mut Words,
     findings: &mut Findings,
 ) -> Option<Endpoint> {
     let field = item("endpoints", i, "addresses");
@@ -113,18 +117,20 @@ fn endpoint(
     let zones = hints.for_zones.into_iter().flatten();
     let nodes = hints.for_nodes.into_iter().flatten();
     let ready = conditions.ready.unwrap_or(true);
+    let extra = Extra {
+        hostname: not_empty(object.hostname.as_ref()).map(str::to_owned),
+        zone_hints: zones.map(|zone| zone.name).collect(),
+        node_hints: nodes.map(|node| node.name).collect(),
+        since: None,
+    };
     Some(Endpoint {
-        address: *addresses.first()?,
         ready,
         serving: conditions.serving.unwrap_or(ready),
         terminating: conditions.terminating.unwrap_or(false),
-        node: object.node_name.clone().filter(|name| !name.is_empty()),
-        hostname: object.hostname.clone().filter(|name| !name.is_empty()),
-        zone_hints: zones.map(|zone| zone.name).collect(),
-        node_hints: nodes.map(|node| node.name).collect(),
+        node: not_empty(object.node_name.as_ref()).map(|name| known.again(name)),
         target: object.target_ref.as_ref().and_then(target),
-        weight: 1,
-        since: None,
+        extras: extra.into(),
+        ..Endpoint::at(*addresses.first()?)
     })
 }
 
@@ -144,10 +150,10 @@ fn address(field: &str, text: &str, family: Family, findings: &mut Findings) -> 
 }
 
 /// `Kind/name` of what stands behind an endpoint.
-pub(super) fn target(reference: &ObjectReference) -> Option<String> {
+pub(super) fn target(reference: &ObjectReference) -> Option<Word> {
     let name = reference.name.as_deref()?;
     Some(match reference.kind.as_deref() {
-        Some(kind) => format!("{kind}/{name}"),
+        Some(kind) => format!("{kind}/{name}").into(),
         None => name.into(),
     })
 }

@@ -40,6 +40,7 @@ impl Reading {
 pub(super) fn parse(file: &Path, text: &str) -> Reading {
     let mut parser = Parser {
         file: file.into(),
+        written: BTreeSet::new(),
         reading: Reading::default(),
     };
     for document in document::read(text) {
@@ -65,6 +66,8 @@ pub(super) fn file_object(file: &Path) -> model::Object {
 
 struct Parser {
     file: Arc<Path>,
+    /// How objects are written so far: many are written alike.
+    written: BTreeSet<Arc<Packed>>,
     reading: Reading,
 }
 
@@ -150,7 +153,8 @@ impl Parser {
         let object = kubernetes::declare(&key, ByHand(value), &mut findings);
         let mut origin = Origin {
             file: Arc::clone(&self.file),
-            lines: Arc::new(Packed::new(lines)),
+            line: lines.line(""),
+            lines: self.written_so(lines),
         };
         let found = findings.refusals.iter().chain(&findings.remarks);
         self.reading
@@ -161,10 +165,20 @@ impl Parser {
         } else if let Some(object) = object {
             if kind != Kind::Service {
                 // Only what a Service asks for can turn out wrong because of other objects.
-                origin.lines = Arc::new(Packed::new(&lines.first()));
+                origin.lines = self.written_so(&lines.first());
             }
             self.reading.objects.push((key, Placed { object, origin }));
         }
+    }
+
+    fn written_so(&mut self, lines: &Lines) -> Arc<Packed> {
+        let lines = Packed::new(lines);
+        if let Some(alike) = self.written.get(&lines) {
+            return Arc::clone(alike);
+        }
+        let lines = Arc::new(lines);
+        self.written.insert(Arc::clone(&lines));
+        lines
     }
 
     fn broken(&mut self, line: u32, field: &str, why: &str) {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::input::declared::{Distribution, Endpoints, Family, Pod, Service, SliceKey};
-use crate::model::{Endpoint, ObjectName, ServiceKind, Slice, SlicePort, TargetPort};
+use crate::model::{Endpoint, Extra, ObjectName, ServiceKind, Slice, SlicePort, TargetPort};
 
 /// The endpoints of the Pods that a Service selects. Pods that give a named port different numbers
 /// end in different slices; a Pod without that port is no endpoint for it. A headless Service has
@@ -26,20 +26,24 @@ pub(super) fn pick<'a>(
         for family in families {
             let mut addresses = pod.addresses.iter().copied();
             if let Some(address) = addresses.find(|address| Family::of(*address) == *family) {
-                let mut endpoint = Endpoint {
-                    address,
-                    ready: service.publish_not_ready || (pod.ready && !pod.terminating),
+                let ready = service.publish_not_ready || (pod.ready && !pod.terminating);
+                let mut extra = Extra {
+                    hostname: hostname(service_name, pod),
+                    since: pod.since.clone(),
+                    ..Extra::default()
+                };
+                if let (true, Some(node)) = (ready, &pod.node) {
+                    hint(&mut extra, node, service.distribution, &zone_of);
+                }
+                let endpoint = Endpoint {
+                    ready,
                     serving: pod.ready,
                     terminating: pod.terminating,
                     node: pod.node.clone(),
-                    hostname: hostname(service_name, pod),
-                    zone_hints: [].into(),
-                    node_hints: [].into(),
-                    target: Some(format!("Pod/{}", name.name)),
-                    weight: 1,
-                    since: pod.since.clone(),
+                    target: Some(format!("Pod/{}", name.name).into()),
+                    extras: extra.into(),
+                    ..Endpoint::at(address)
                 };
-                hint(&mut endpoint, service.distribution, &zone_of);
                 let key = (*family, ports.clone());
                 endpoints.entry(key).or_default().push(endpoint);
             }
@@ -74,17 +78,16 @@ fn ports(service: &Service, pod: &Pod) -> Vec<SlicePort> {
 
 /// Says where an endpoint's traffic had better come from: only ready ones have a say.
 fn hint<'a>(
-    endpoint: &mut Endpoint,
+    extra: &mut Extra,
+    node: &str,
     distribution: Option<Distribution>,
     zone_of: impl Fn(&str) -> Option<&'a str>,
 ) {
-    let (Some(distribution), Some(node), true) = (distribution, &endpoint.node, endpoint.ready)
-    else {
-        return;
-    };
-    endpoint.zone_hints.extend(zone_of(node).map(str::to_owned));
-    if distribution == Distribution::SameNode {
-        endpoint.node_hints.insert(node.clone());
+    if distribution.is_some() {
+        extra.zone_hints.extend(zone_of(node).map(str::to_owned));
+    }
+    if distribution == Some(Distribution::SameNode) {
+        extra.node_hints.insert(node.to_owned());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use lb_userspace::model::{
-    Algorithm, Change, Endpoint, Node, ObjectName, Protocol, Service, ServicePort, Slice,
+    Algorithm, Change, Endpoint, Extra, Node, ObjectName, Protocol, Service, ServicePort, Slice,
     SlicePort, TargetPort,
 };
 
@@ -79,17 +79,8 @@ pub(crate) fn slice(service: &str, port: (&str, u16), endpoints: &[Endpoint]) ->
 /// A ready endpoint on another node.
 pub(crate) fn ready(address: &str) -> Endpoint {
     Endpoint {
-        address: address.parse().unwrap(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some("other-node".to_owned()),
-        zone_hints: [].into(),
-        node_hints: [].into(),
-        target: None,
-        weight: 1,
-        since: None,
-        hostname: None,
+        node: Some("other-node".into()),
+        ..Endpoint::at(address.parse().unwrap())
     }
 }
 
@@ -122,7 +113,7 @@ pub(crate) fn stopped(address: &str) -> Endpoint {
 /// The endpoint, but on this node.
 pub(crate) fn here(endpoint: Endpoint) -> Endpoint {
     Endpoint {
-        node: Some(node().name),
+        node: Some(node().name.into()),
         ..endpoint
     }
 }
@@ -130,7 +121,11 @@ pub(crate) fn here(endpoint: Endpoint) -> Endpoint {
 /// The endpoint with hints for zones.
 pub(crate) fn for_zones(endpoint: Endpoint, zones: &[&str]) -> Endpoint {
     Endpoint {
-        zone_hints: zones.iter().map(|&zone| zone.to_owned()).collect(),
+        extras: Extra {
+            zone_hints: zones.iter().map(|&zone| zone.to_owned()).collect(),
+            ..(*endpoint.extras).clone()
+        }
+        .into(),
         ..endpoint
     }
 }
@@ -138,7 +133,11 @@ pub(crate) fn for_zones(endpoint: Endpoint, zones: &[&str]) -> Endpoint {
 /// The endpoint with hints for nodes.
 pub(crate) fn for_nodes(endpoint: Endpoint, nodes: &[&str]) -> Endpoint {
     Endpoint {
-        node_hints: nodes.iter().map(|&node| node.to_owned()).collect(),
+        extras: Extra {
+            node_hints: nodes.iter().map(|&node| node.to_owned()).collect(),
+            ..(*endpoint.extras).clone()
+        }
+        .into(),
         ..endpoint
     }
 }

@@ -190,12 +190,12 @@ fn cluster(all: &[(SocketAddr, &Endpoint)], node: &Node) -> BTreeSet<SocketAddr>
         all.iter().copied().filter(|(_, e)| e.ready).collect();
     for (has, is_ours) in [
         (
-            ready.iter().all(|(_, e)| !e.node_hints.is_empty()),
-            (|e, node| e.node_hints.contains(&node.name)) as fn(&Endpoint, &Node) -> bool,
+            ready.iter().all(|(_, e)| !e.extras.node_hints.is_empty()),
+            (|e, node| e.extras.node_hints.contains(&node.name)) as fn(&Endpoint, &Node) -> bool,
         ),
         (
-            ready.iter().all(|(_, e)| !e.zone_hints.is_empty()),
-            |e, node| e.zone_hints.contains(&node.zone),
+            ready.iter().all(|(_, e)| !e.extras.zone_hints.is_empty()),
+            |e, node| e.extras.zone_hints.contains(&node.zone),
         ),
     ] {
         let ours = ready.iter().filter(|(_, e)| is_ours(e, node));

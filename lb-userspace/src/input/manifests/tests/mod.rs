@@ -183,8 +183,8 @@ fn show_endpoint(endpoint: &Endpoint, port: &SlicePort) -> String {
     let number = port.port.map_or("?".into(), |port| port.to_string());
     let mut text = format!("{}:{number}/{}", endpoint.address, port.protocol);
     for (word, value) in [
-        ("", &port.name),
-        ("@", endpoint.node.as_ref().unwrap_or(&String::new())),
+        ("", &*port.name),
+        ("@", endpoint.node.as_deref().unwrap_or_default()),
     ] {
         if !value.is_empty() {
             write!(text, " {word}{value}").unwrap();
@@ -199,10 +199,10 @@ fn show_endpoint(endpoint: &Endpoint, port: &SlicePort) -> String {
             write!(text, " {word}").unwrap();
         }
     }
-    for zone in &endpoint.zone_hints {
+    for zone in &endpoint.extras.zone_hints {
         write!(text, " zone={zone}").unwrap();
     }
-    for node in &endpoint.node_hints {
+    for node in &endpoint.extras.node_hints {
         write!(text, " node={node}").unwrap();
     }
     if let Some(target) = &endpoint.target {

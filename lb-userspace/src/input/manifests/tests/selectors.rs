@@ -271,7 +271,7 @@ fn pods_of_a_headless_service_need_no_port_and_may_have_a_name_below_it() {
         let slices = manifests.world.slices(&name);
         let hostnames: Vec<_> = slices
             .flat_map(|slice| &slice.endpoints)
-            .map(|endpoint| endpoint.hostname.as_deref())
+            .map(|endpoint| endpoint.extras.hostname.as_deref())
             .collect();
         assert_eq!(hostnames, [expected], "{file}");
     }
