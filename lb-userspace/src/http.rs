@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -32,8 +32,9 @@ const AT_MOST: Duration = Duration::from_mins(5);
 
 /// Whoever answers the questions that come to an address.
 pub trait Answers: Send + Sync + 'static {
-    /// The answer to a GET of this path; none if there is nothing of that name.
-    fn answer(&self, path: &str) -> Option<Reply>;
+    /// The answer to a GET of this path by a client that accepts these types (`Accept`, empty if it does not
+    /// say); none if there is nothing of that name.
+    fn answer(&self, path: &str, accept: &str) -> Option<Reply>;
 }
 
 /// An answer.
@@ -208,9 +209,10 @@ fn reply(request: &Request<Incoming>, answers: &dyn Answers) -> Reply {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Reply::text(405, "only GET is answered here\n");
     }
-    let path = request.uri().path();
+    let accept = request.headers().get_all(ACCEPT).iter();
+    let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
     answers
-        .answer(path)
+        .answer(request.uri().path(), &accept.join(","))
         .unwrap_or_else(|| Reply::text(404, "nothing of that name here\n"))
 }
 

@@ -53,16 +53,29 @@ impl Answer {
 /// # Errors
 /// Nobody answers there, or not in HTTP.
 pub fn get(from: &Place, server: SocketAddr, path: &str) -> Result<Answer> {
-    let answer = from.netns().run(|| ask(server, path));
+    get_with(from, server, path, "")
+}
+
+/// As [`get`], with another line in the head of the question, as `accept: text/plain`.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_with(from: &Place, server: SocketAddr, path: &str, header: &str) -> Result<Answer> {
+    let answer = from.netns().run(|| ask(server, path, header));
     answer.with_context(|| format!("{from} asks {server}{path}"))
 }
 
-fn ask(server: SocketAddr, path: &str) -> Result<Answer> {
+fn ask(server: SocketAddr, path: &str, header: &str) -> Result<Answer> {
+    let header = if header.is_empty() {
+        String::new()
+    } else {
+        format!("{header}\r\n")
+    };
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: {server}\r\n{header}connection: close\r\n\r\n"
     )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

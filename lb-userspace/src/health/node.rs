@@ -45,7 +45,7 @@ impl NodeAnswers {
 }
 
 impl Answers for NodeAnswers {
-    fn answer(&self, path: &str) -> Option<Reply> {
+    fn answer(&self, path: &str, _accept: &str) -> Option<Reply> {
         let snapshot = self.health.snapshot();
         let now = Timestamp::now();
         match path {
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn ask(answers: &NodeAnswers, path: &str) -> (u16, serde_json::Value) {
-        let reply = answers.answer(path).expect("an answer");
+        let reply = answers.answer(path, "").expect("an answer");
         assert_eq!(reply.content_type, "application/json");
         let body = serde_json::from_str(&reply.body).expect("JSON");
         (reply.status, body)
@@ -127,7 +127,7 @@ mod tests {
         let (status, body) = ask(&answers, "/livez");
         assert_eq!(status, 200);
         assert!(body.get("nodeEligible").is_none(), "{body}");
-        assert_eq!(answers.answer("/"), None);
+        assert_eq!(answers.answer("/", ""), None);
     }
 
     #[test]

@@ -153,7 +153,7 @@ struct ServiceAnswers {
 
 impl Answers for ServiceAnswers {
     /// Whatever is asked, as in kube-proxy: clouds differ in the path that they ask for.
-    fn answer(&self, _path: &str) -> Option<Reply> {
+    fn answer(&self, _path: &str, _accept: &str) -> Option<Reply> {
         let count = self.ready.0[self.family].load(Ordering::Relaxed);
         let is_healthy = self.health.snapshot().is_healthy;
         let ObjectName { namespace, name } = &self.name;
@@ -256,7 +256,7 @@ mod tests {
             ready: Arc::new(Ready([2.into(), 0.into()])),
             health: health.clone(),
         };
-        let reply = answers.answer("/whatever").expect("an answer");
+        let reply = answers.answer("/whatever", "").expect("an answer");
         assert_eq!(reply.status, 200);
         assert_eq!(
             reply.body,
@@ -266,6 +266,6 @@ mod tests {
         let weight = ("x-load-balancing-endpoint-weight", "2".to_owned());
         assert!(reply.headers.contains(&weight), "{:?}", reply.headers);
         answers.ready.0[0].store(0, Ordering::Relaxed);
-        assert_eq!(answers.answer("/").expect("an answer").status, 503);
+        assert_eq!(answers.answer("/", "").expect("an answer").status, 503);
     }
 }

@@ -7,8 +7,10 @@ mod kube_proxy;
 mod local;
 mod own;
 mod process;
+mod text;
 mod traffic;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,20 +138,26 @@ impl MetricsAnswers {
     }
 }
 
+impl MetricsAnswers {
+    /// The format and what is told in it.
+    fn tell(&self, is_open: bool) -> Result<(&'static str, String), fmt::Error> {
+        let mut open = String::new();
+        encode(&mut open, &self.registry)?;
+        if is_open {
+            return Ok((text::OPEN, open));
+        }
+        Ok((text::CLASSIC, text::classic(&open)?))
+    }
+}
+
 impl Answers for MetricsAnswers {
-    fn answer(&self, path: &str) -> Option<Reply> {
+    fn answer(&self, path: &str, accept: &str) -> Option<Reply> {
         let (content_type, body) = match path {
             "/metrics" => {
-                let mut text = String::new();
+                let told = self.tell(text::is_open(accept));
                 // A text takes everything; only a collector's own failure ends up here.
-                if let Err(error) = encode(&mut text, &self.registry) {
-                    tracing::warn!(%error, "metrics");
-                    return None;
-                }
-                (
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    text,
-                )
+                told.inspect_err(|error| tracing::warn!(%error, "metrics"))
+                    .ok()?
             }
             // As kube-proxy: installers and conformance tests ask which proxy this is.
             "/proxyMode" => ("text/plain; charset=utf-8", names::NAME.to_owned()),
