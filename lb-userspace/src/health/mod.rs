@@ -83,6 +83,13 @@ impl Health {
         self.lock().at(Instant::now())
     }
 
+    /// As if changes had waited for so long.
+    #[cfg(test)]
+    fn wait(&self, waited: Duration) {
+        self.beat(true, true, false);
+        self.lock().behind_since = Instant::now().checked_sub(waited);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

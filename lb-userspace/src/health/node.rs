@@ -103,6 +103,8 @@ fn body(snapshot: &Snapshot, eligible: Option<bool>, is_well: bool, now: Timesta
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ask(answers: &NodeAnswers, path: &str) -> (u16, serde_json::Value) {
@@ -141,5 +143,29 @@ mod tests {
         assert_eq!(body["lastUpdated"], "0001-01-01T00:00:00Z");
         health.beat(true, false, false);
         assert_eq!(ask(&answers, "/readyz").0, 200);
+    }
+
+    #[test]
+    fn changes_that_wait_for_a_minute_fail_every_path() {
+        let health = Health::default();
+        let answers = NodeAnswers::new(health.clone(), Metrics::default());
+        health.beat(true, false, false);
+        for (seconds, expected) in [(0, 200), (58, 200), (60, 503), (61, 503)] {
+            health.wait(Duration::from_secs(seconds));
+            for path in ["/healthz", "/livez", "/readyz"] {
+                let (status, body) = ask(&answers, path);
+                assert_eq!(status, expected, "{path} after {seconds} s");
+                assert_eq!(body["healthy"], expected == 200, "{path}: {body}");
+                let family = &body["status"]["IPv6"]["healthy"];
+                assert_eq!(*family, expected == 200, "{path}: {body}");
+            }
+            let (_, body) = ask(&answers, "/healthz");
+            assert_eq!(
+                body["nodeEligible"], true,
+                "it is not being deleted: {body}"
+            );
+        }
+        health.beat(true, false, false);
+        assert_eq!(ask(&answers, "/healthz").0, 200, "written at last");
     }
 }

@@ -175,6 +175,8 @@ impl Answers for ServiceAnswers {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::{Change, Endpoint, Node, Service, Slice, SlicePort};
 
@@ -267,5 +269,24 @@ mod tests {
         assert!(reply.headers.contains(&weight), "{:?}", reply.headers);
         answers.ready.0[0].store(0, Ordering::Relaxed);
         assert_eq!(answers.answer("/", "").expect("an answer").status, 503);
+    }
+
+    #[test]
+    fn a_node_whose_changes_wait_for_a_minute_gets_no_clients() {
+        let health = Health::default();
+        let answers = ServiceAnswers {
+            name: ObjectName::new("default", "kubia"),
+            family: 0,
+            ready: Arc::new(Ready([2.into(), 0.into()])),
+            health: health.clone(),
+        };
+        for (seconds, status, is_healthy) in [(58, 200, true), (60, 503, false)] {
+            health.wait(Duration::from_secs(seconds));
+            let reply = answers.answer("/", "").expect("an answer");
+            assert_eq!(reply.status, status, "after {seconds} s");
+            let body: serde_json::Value = serde_json::from_str(&reply.body).expect("JSON");
+            assert_eq!(body["serviceProxyHealthy"], is_healthy, "{body}");
+            assert_eq!(body["localEndpoints"], 2, "{body}");
+        }
     }
 }
