@@ -21,6 +21,7 @@ pub mod kubernetes;
 pub mod lb;
 pub mod leftovers;
 pub mod manifests;
+pub mod metrics_page;
 pub mod need;
 pub mod netns;
 pub mod packet;

@@ -3,4 +3,5 @@
 mod files;
 mod install;
 mod names;
+mod promql;
 mod rendered;

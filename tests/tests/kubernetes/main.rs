@@ -10,6 +10,7 @@ mod life;
 mod observed;
 mod rbac;
 mod scale;
+mod scraped;
 mod services;
 mod takeover;
 mod views;
