@@ -144,10 +144,18 @@ impl Lb {
     /// In a mount namespace of its own, in which no BPF file system is mounted; it counts for the
     /// daemon, from the next start on.
     #[must_use]
-    pub fn without_bpffs(mut self) -> Self {
-        let unmount = "while umount --lazy /sys/fs/bpf 2>&-; do :; done; exec \"$@\"";
-        let words = ["unshare", "--mount", "sh", "-c", unmount, "sh"];
-        self.wrapper = words.map(str::to_owned).to_vec();
+    pub fn without_bpffs(self) -> Self {
+        self.among_mounts("while umount --lazy /sys/fs/bpf 2>&-; do :; done")
+    }
+
+    /// In a mount namespace of its own, which these lines of shell arrange first; it counts for the daemon,
+    /// from the next start on.
+    #[must_use]
+    pub fn among_mounts(mut self, arrangement: &str) -> Self {
+        let script = format!("set -e\n{arrangement}\nexec \"$@\"");
+        self.wrapper = ["unshare", "--mount", "sh", "-c", &script, "mounts"]
+            .map(str::to_owned)
+            .into();
         self
     }
 

@@ -102,6 +102,12 @@ impl ControlPlane {
         self.directory.path().join("admin.conf")
     }
 
+    /// The certificate that the API server shows, which vouches for itself.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        certificate(self.directory.path())
+    }
+
     /// A kubeconfig for whoever has this token.
     ///
     /// # Errors
@@ -279,9 +285,13 @@ fn write_credentials(directory: &Path) -> Result<()> {
     write_kubeconfig(directory, ADMIN, ADMIN).map(drop)
 }
 
+/// The API server makes it at its first start, with the CA beside it.
+fn certificate(directory: &Path) -> PathBuf {
+    directory.join("certs/apiserver.crt")
+}
+
 fn write_kubeconfig(directory: &Path, name: &str, token: &str) -> Result<PathBuf> {
-    // The API server makes its certificate at its first start, with the CA beside it.
-    let authority = directory.join("certs/apiserver.crt");
+    let authority = certificate(directory);
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",

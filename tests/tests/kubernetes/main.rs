@@ -3,6 +3,7 @@
 //! Pods are objects of the API, as a kubelet would write them, whose addresses are real servers in
 //! namespaces; the EndpointSlice controller makes their slices.
 
+mod connect;
 mod events;
 mod fields;
 mod flags;

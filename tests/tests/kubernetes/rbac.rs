@@ -19,6 +19,16 @@ const TOKEN: &str = "/api/v1/namespaces/kube-system/serviceaccounts/lb/token";
 
 const AS: &str = "--as=system:serviceaccount:kube-system:lb";
 
+/// What the service account of the DaemonSet shows, which is made for that with its rights.
+pub(super) fn service_account_token(control: &ControlPlane) -> Result<String> {
+    control.kubectl(&["apply", "--filename", FILE])?;
+    let request =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let token = control.api().create(TOKEN, &request)?;
+    let token = token["status"]["token"].as_str().context("a token")?;
+    Ok(token.to_owned())
+}
+
 /// The ClusterRole as it was applied.
 fn role(control: &ControlPlane) -> Result<Value> {
     let text = control.kubectl(&["get", "clusterrole", "lb", "--output=json"])?;
@@ -83,14 +93,7 @@ fn the_rules_are_enough_and_each_is_needed() {
     in_cluster(|cluster, control| {
         control.stop_server()?;
         control.start_server_with(&["--feature-gates=WatchList=false"])?;
-        control.kubectl(&["apply", "--filename", FILE])?;
-        let request =
-            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-        let token = control.api().create(TOKEN, &request)?;
-        let token = token["status"]["token"]
-            .as_str()
-            .context("a token")?
-            .to_owned();
+        let token = service_account_token(control)?;
         let kubeconfig = control.kubeconfig_for("service-account", &token)?;
 
         let manifests = Manifests::in_cluster(control)?;
