@@ -293,6 +293,15 @@ impl Lb {
         Ok(())
     }
 
+    /// Has the daemon read its settings again, as `systemctl reload` does.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn hang_up(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid()?.cast_signed());
+        Ok(kill(pid, Signal::SIGHUP)?)
+    }
+
     fn signal(&mut self, signal: Signal) -> Result<std::process::ExitStatus> {
         let mut running = self.running.take().context("`lb run` does not run")?;
         kill(Pid::from_raw(running.child.id().cast_signed()), signal)?;

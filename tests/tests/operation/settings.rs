@@ -66,3 +66,38 @@ fn the_configuration_file_is_followed() {
         lb.uninstall()
     });
 }
+
+/// SIGHUP has the file read again, whether its bytes differ or not, and ends nothing.
+#[test]
+fn the_configuration_file_is_read_again_on_sighup() {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = Manifests::new()?;
+        let service = Service::new("kubia", "kubia")
+            .at(&kubia().both())
+            .port(80, 8080);
+        manifests.write("kubia.yaml", &[service.object()])?;
+        let directory = leftovers::temporary_dir("config")?;
+        let file = directory.path().join("lb.yaml");
+        fs::write(&file, "apiVersion: lb/v1\n")?;
+        let lb = Lb::new(cluster.here(), &manifests, "tc")?;
+        let mut lb = lb.with("LB_CONFIG", &file.display().to_string());
+        lb.start()?;
+        let pid = lb.pid()?;
+        let times = || lb.said().matches("settings read again").count();
+        ensure!(times() == 0, "read again unasked: {}", lb.said());
+        // Nobody could tell by looking at the file.
+        for time in 1..=2 {
+            lb.hang_up()?;
+            wait::until("the file is read again", SOON, || Ok(times() == time))?;
+        }
+
+        fs::write(&file, "apiVersion: lb/v1\nanswerPing: true\n")?;
+        lb.hang_up()?;
+        let client = cluster.here().pod("client")?;
+        let answers = || ping(&client, kubia().v4.into(), Duration::from_millis(300));
+        wait::until("what it says now counts", SOON, answers)?;
+        let state = lb.state()?.context("no state")?;
+        ensure!(state["pid"] == pid && lb.pid()? == pid, "{state}");
+        lb.uninstall()
+    });
+}
