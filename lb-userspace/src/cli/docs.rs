@@ -220,6 +220,7 @@ and no other.
 | everything is served by a VLAN, and by a VLAN of a VLAN of a bond | `a_vlan_is_served_where_the_tag_is_beside_the_packet`, `a_vlan_of_a_vlan_of_a_bond_is_served` | on 6.12 |
 | pods behind WireGuard are reached, and reach Services | `pods_behind_wireguard_are_served_and_reach_others` | on 6.12 |
 | ports of one bridge are served where `br_netfilter` is not loaded | `ports_of_one_bridge_are_served_without_br_netfilter` | on 6.12 |
+| what others detach, remove or put before ours is named by `lb verify`, counted and mended; programs are filters before 6.6 | `whatever_others_change_is_named_counted_and_mended` | on the host's |
 | what the maps take and give back | `a_full_map_is_told_with_the_remedy` | no: slow |
 
 A few tests are about how much happens in a time and are left out there, as an emulated processor is slow.
