@@ -14,8 +14,7 @@ use crate::settings::{API_VERSION, SIZES, TIMEOUTS, followed, key_of, settings_o
 /// Width of help in the pages.
 const WIDTH: usize = 100;
 
-const BY_REWRITING: &str =
-    "<!-- Made from the program itself: `LB_REWRITE=1 cargo test -p lb-userspace` rewrites it. -->";
+const BY_REWRITING: &str = "<!-- Made from the program itself: `LB_UPDATE_GOLDEN=1 cargo test -p lb-userspace` rewrites it. -->";
 
 #[test]
 fn the_page_about_the_command_line() {

@@ -323,7 +323,7 @@ fn a_flood_of_new_flows_on_all_cpus_breaks_none_that_is_there() -> Result<()> {
 
 /// As above with the tables' usual size, a packet every five seconds, for a minute or longer.
 #[test]
-#[ignore = "takes minutes: run it by hand"]
+#[ignore = "keeps all CPUs busy for two minutes, in which other tests would be late: run it alone"]
 fn a_flood_of_new_flows_on_all_cpus_breaks_none_in_a_table_of_full_size() -> Result<()> {
     for family in Family::ALL {
         Flood {

@@ -1,5 +1,4 @@
-//! How is a map's memory shared with the kernel, so that single bits of it can be changed, and how is
-//! memory of our own given back to it?
+//! How is a map's memory shared with the kernel, so that single bits of it can be changed?
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -51,15 +50,5 @@ impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: it is mapped, and nobody has a reference into it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.words * size_of::<u64>()) };
-    }
-}
-
-/// Gives memory back that was freed, wherever in the heap it is. glibc keeps it until it is asked, musl
-/// does not. It may take some milliseconds, in which others wait that want memory.
-pub fn give_freed_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: nothing is touched but what nobody has.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

@@ -4,6 +4,7 @@
 //! The structures are the beginnings of `union bpf_attr` that each command reads; the kernel takes
 //! what is missing at the end as zero.
 
+mod heap;
 mod hook;
 mod map;
 mod memory;
@@ -14,10 +15,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use bytemuck::Pod;
 
+pub use heap::give_freed_back;
 pub(super) use hook::{link_create, link_detach, link_update, query};
 pub(super) use map::MapFd;
 pub(super) use memory::Memory;
-pub use memory::give_freed_back;
 pub(super) use object::{
     RawLinkInfo, RawProgramInfo, get, info, link_by_id, map_by_id, name, pin, program_by_id,
     program_maps,
