@@ -12,9 +12,12 @@ use crate::model::{ObjectName, Protocol};
 /// Explicit addresses and ports, with those who ask for them.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    addresses: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
-    ports: BTreeMap<(u16, Protocol), BTreeSet<ObjectName>>,
+    addresses: BTreeMap<IpAddr, Names>,
+    ports: BTreeMap<(u16, Protocol), Names>,
 }
+
+/// In their order. Mostly it is one, for which a set would have room for eleven.
+type Names = Vec<ObjectName>;
 
 /// What one Service asks for.
 #[derive(Debug, Default)]
@@ -44,9 +47,12 @@ impl Claims {
     /// A Service asks for this; returns who else does.
     pub(super) fn insert(&mut self, name: &ObjectName, asked: &Asked) -> BTreeSet<ObjectName> {
         let mut others = BTreeSet::new();
-        let mut insert = |names: &mut BTreeSet<ObjectName>| {
+        let mut insert = |names: &mut Names| {
             others.extend(names.iter().cloned());
-            names.insert(name.clone());
+            if let Err(place) = names.binary_search(name) {
+                names.reserve_exact(1);
+                names.insert(place, name.clone());
+            }
         };
         for address in &asked.addresses {
             insert(self.addresses.entry(*address).or_default());
@@ -82,14 +88,14 @@ impl Claims {
 }
 
 fn remove<V: Ord>(
-    claims: &mut BTreeMap<V, BTreeSet<ObjectName>>,
+    claims: &mut BTreeMap<V, Names>,
     name: &ObjectName,
     asked: &[V],
 ) -> BTreeSet<ObjectName> {
     let mut others = BTreeSet::new();
     for value in asked {
         if let Some(names) = claims.get_mut(value) {
-            names.remove(name);
+            names.retain(|other| other != name);
             others.extend(names.iter().cloned());
             if names.is_empty() {
                 claims.remove(value);

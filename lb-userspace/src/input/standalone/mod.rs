@@ -46,7 +46,15 @@ pub(super) struct Standalone {
 #[derive(Debug, Default)]
 struct Derived {
     service: Option<Arc<model::Service>>,
-    slices: BTreeMap<ObjectName, Arc<model::Slice>>,
+    /// By name. Mostly it is one, for which a map would have room for eleven.
+    slices: Box<[(ObjectName, Arc<model::Slice>)]>,
+}
+
+impl Derived {
+    fn slice(&self, name: &ObjectName) -> Option<&Arc<model::Slice>> {
+        let found = self.slices.binary_search_by(|(of, _)| of.cmp(name));
+        found.ok().map(|place| &self.slices[place].1)
+    }
 }
 
 impl Standalone {
@@ -146,7 +154,10 @@ impl Standalone {
         let derived = match reason {
             Some(UnmappedReason::OtherProxy(_)) => Derived::default(),
             _ => Derived {
-                slices: self.slices(name, service, &mut resolved),
+                slices: self
+                    .slices(name, service, &mut resolved)
+                    .into_iter()
+                    .collect(),
                 service: Some(Arc::new(resolved.model)),
             },
         };
@@ -253,14 +264,14 @@ impl Difference {
         if before.service != after.service {
             self.services.insert(name.clone(), after.service.clone());
         }
-        for name in before.slices.keys() {
-            if !after.slices.contains_key(name) {
+        for (name, _) in &before.slices {
+            if after.slice(name).is_none() {
                 // Another Service may have it now.
                 self.slices.entry(name.clone()).or_insert(None);
             }
         }
         for (name, slice) in &after.slices {
-            if before.slices.get(name) != Some(slice) {
+            if before.slice(name) != Some(slice) {
                 self.slices.insert(name.clone(), Some(slice.clone()));
             }
         }
