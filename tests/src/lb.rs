@@ -159,6 +159,20 @@ impl Lb {
         self
     }
 
+    /// As [`Lb::among_mounts`], made of this process's: what is mounted where that is shared comes to both.
+    #[must_use]
+    pub fn among_mounts_of(self, process: u32, arrangement: &str) -> Self {
+        let mut lb = self.among_mounts(arrangement);
+        let enter = [
+            "nsenter".to_owned(),
+            format!("--mount=/proc/{process}/ns/mnt"),
+        ];
+        lb.wrapper.splice(0..0, enter);
+        let unchanged = ["--propagation", "unchanged"].map(str::to_owned);
+        lb.wrapper.splice(4..4, unchanged);
+        lb
+    }
+
     /// The daemon, to be run on the node.
     fn daemon(&self) -> Result<Command> {
         let daemon = self.command(&["run"])?;

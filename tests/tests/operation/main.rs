@@ -4,4 +4,5 @@ mod audit;
 mod capabilities;
 mod health;
 mod prepare;
+mod propagation;
 mod settings;
