@@ -9,7 +9,7 @@ use lb_userspace::tables::PerFamily;
 
 use super::case::{Entrance, Transit};
 use super::load::{Objects, program};
-use super::subject::{Outcome, Runs, Subject};
+use super::subject::{Flows, Outcome, Runs, Subject};
 use super::{flows, measure, stage, world};
 use crate::packet::{ACK, Packet, SYN};
 use crate::topology::Family;
@@ -58,9 +58,12 @@ fn run(objects: &Objects, name: &str, packet: &Packet) -> Result<Vec<u8>> {
 }
 
 /// Packets of many connections.
-pub(super) fn many(family: Family) -> Subject {
+pub(super) fn many(family: Family, flows: Flows) -> Subject {
     let entrance = Entrance::many(Hook::Xdp, family);
-    entrance.subject(Outcome::ToOneOf(world::backends(family)), Runs::ManyFlows)
+    entrance.subject(
+        Outcome::ToOneOf(world::backends(family)),
+        Runs::ManyFlows(flows),
+    )
 }
 
 /// Has the program run until what ends for each flow that begins is one that it began itself: our queue

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lb_common::drops::Hook;
 
 use super::load::Whose;
-use super::subject::{Outcome, Runs, Subject};
+use super::subject::{Flows, Outcome, Runs, Subject};
 use super::world;
 use crate::packet::{ACK, Packet, SYN};
 use crate::topology::{Family, addresses};
@@ -29,8 +29,8 @@ pub(super) enum Floor {
     /// *full* at traffic control without the checksum helper: wrong for packets whose checksum the
     /// device is to complete.
     FullDirect,
-    /// *full* of 64 k flows in turn.
-    Full64k,
+    /// *full* of many flows in turn.
+    FullMany(Flows),
     /// *full* and a route look-up.
     Fib,
     /// *full* and two bare inserts.
@@ -45,7 +45,7 @@ impl Floor {
             Self::Lookup => "lookup",
             Self::Full => "full",
             Self::FullDirect => "full-direct",
-            Self::Full64k => "full-64k",
+            Self::FullMany(flows) => flows.names()[1],
             Self::Fib => "fib",
             Self::TwoInserts => "two-inserts",
         }
@@ -59,13 +59,13 @@ impl Floor {
             (Self::Lookup, Hook::Xdp, Family::V6) => "xdp_lookup6",
             (Self::Lookup, Hook::Tc, Family::V4) => "tc_lookup4",
             (Self::Lookup, Hook::Tc, Family::V6) => "tc_lookup6",
-            (Self::Full | Self::Full64k, Hook::Xdp, Family::V4) => "xdp_full4",
+            (Self::Full | Self::FullMany(_), Hook::Xdp, Family::V4) => "xdp_full4",
             (Self::Fib, Hook::Xdp, Family::V4) => "xdp_fib4",
-            (Self::Full | Self::Full64k, Hook::Xdp, Family::V6) => "xdp_full6",
+            (Self::Full | Self::FullMany(_), Hook::Xdp, Family::V6) => "xdp_full6",
             (Self::Fib, Hook::Xdp, Family::V6) => "xdp_fib6",
-            (Self::Full | Self::Full64k, Hook::Tc, Family::V4) => "tc_full4",
+            (Self::Full | Self::FullMany(_), Hook::Tc, Family::V4) => "tc_full4",
             (Self::Fib, Hook::Tc, Family::V4) => "tc_fib4",
-            (Self::Full | Self::Full64k, Hook::Tc, Family::V6) => "tc_full6",
+            (Self::Full | Self::FullMany(_), Hook::Tc, Family::V6) => "tc_full6",
             (Self::Fib, Hook::Tc, Family::V6) => "tc_fib6",
             (Self::FullDirect, Hook::Tc, Family::V4) => "tc_direct4",
             (Self::FullDirect, Hook::Tc, Family::V6) => "tc_direct6",
@@ -96,17 +96,22 @@ pub(super) struct Case {
 }
 
 /// The floors of a hook and family, each with the runs that it is timed on.
-pub(super) fn floors(hook: Hook, family: Family, transit: &Transit) -> Vec<(Floor, Subject)> {
-    use Floor::{Empty, Fib, Full, Full64k, FullDirect, Lookup, TwoInserts};
+pub(super) fn floors(
+    hook: Hook,
+    family: Family,
+    flows: Flows,
+    transit: &Transit,
+) -> Vec<(Floor, Subject)> {
+    use Floor::{Empty, Fib, Full, FullDirect, FullMany, Lookup, TwoInserts};
     [
         (Empty, Runs::Same),
         (Empty, Runs::NewPort),
         (Empty, Runs::NewClient),
-        (Empty, Runs::ManyFlows),
+        (Empty, Runs::ManyFlows(flows)),
         (Lookup, Runs::Same),
         (Full, Runs::Same),
         (FullDirect, Runs::Same),
-        (Full64k, Runs::ManyFlows),
+        (FullMany(flows), Runs::ManyFlows(flows)),
         (Fib, Runs::Same),
         (TwoInserts, Runs::NewPort),
         (TwoInserts, Runs::NewClient),
@@ -116,7 +121,9 @@ pub(super) fn floors(hook: Hook, family: Family, transit: &Transit) -> Vec<(Floo
         let program = floor.program(hook, family)?;
         let outcome = match floor {
             Empty | Lookup => Outcome::Untouched,
-            Full | FullDirect | Full64k | TwoInserts => Outcome::ToOneOf(world::backends(family)),
+            Full | FullDirect | FullMany(_) | TwoInserts => {
+                Outcome::ToOneOf(world::backends(family))
+            }
             Fib => Outcome::Between(transit.source, transit.backend),
         };
         let entrance = match floor {
@@ -126,7 +133,7 @@ pub(super) fn floors(hook: Hook, family: Family, transit: &Transit) -> Vec<(Floo
         let packet = match runs {
             Runs::Same => data(entrance.client, entrance.frontend),
             Runs::NewPort | Runs::NewClient => entrance.new_packet(),
-            Runs::ManyFlows => Entrance::many(hook, family).packet(),
+            Runs::ManyFlows(_) => Entrance::many(hook, family).packet(),
         };
         let subject = Subject {
             whose: Whose::Floors,
@@ -273,13 +280,16 @@ pub(super) fn established(entrance: &Entrance, backend: SocketAddr) -> Vec<Case>
 }
 
 /// Many connections that exist, in turn.
-pub(super) fn many_flows(hook: Hook, family: Family) -> Vec<Case> {
+pub(super) fn many_flows(hook: Hook, family: Family, flows: Flows) -> Vec<Case> {
     let many = Entrance::many(hook, family);
     vec![Case {
-        name: "flows_64k",
+        name: flows.names()[0],
         packets: "from clients",
-        subject: many.subject(Outcome::ToOneOf(world::backends(family)), Runs::ManyFlows),
-        floor: Floor::Full64k,
+        subject: many.subject(
+            Outcome::ToOneOf(world::backends(family)),
+            Runs::ManyFlows(flows),
+        ),
+        floor: Floor::FullMany(flows),
         at_most: 1.4,
         stretch: 1.2,
     }]

@@ -164,7 +164,7 @@ pub(super) fn settle<A: PerFamily>(
     let mut flows = hash::<FlowKey<A>, Flow<A>>(ebpf, map::<A>())?;
     // Where the table is full the earlier ones may have been evicted already.
     let first = match subject.runs {
-        Runs::Same | Runs::ManyFlows => return Ok(()),
+        Runs::Same | Runs::ManyFlows(_) => return Ok(()),
         Runs::NewPort => 0,
         Runs::NewClient => runs - 1,
     };

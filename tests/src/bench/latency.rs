@@ -1,41 +1,35 @@
 //! How long does it take from the update of an EndpointSlice to the packet that honours it? With a real
 //! API server, by `lb` and by kube-proxy in turn, among many Services that do not change.
 //!
-//! One Service has one endpoint, which is replaced by the other one and back. The clock starts where the
-//! API server is asked; it stops where the first datagram is sent that the new endpoint answers. A
-//! client sends one about every millisecond, each from a port of its own.
+//! Changes come at a steady rate, whether or not earlier ones have been followed, each to another Service,
+//! whose one endpoint is replaced by another. The clock starts where the API server is asked; it stops
+//! where the first datagram is sent that the new endpoint answers. A client asks from then on, at first
+//! every millisecond, later after every fiftieth part of the time that has passed.
 
+mod asker;
 pub(super) mod many;
 
 use std::fs;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use self::many::{ADDRESS, measured, others};
+use self::asker::{Asker, PATIENCE};
+use self::many::{frontend, others};
 use crate::kubernetes::{ControlPlane, KubeProxy, Mode, programs};
 use crate::lb::Lb;
 use crate::manifests::Manifests;
 use crate::need;
 use crate::peer::{Dial, Server, Transport};
 use crate::topology::{Cluster, Family, Place};
+use crate::wait;
 
-/// Between two datagrams.
-const TICK: Duration = Duration::from_millis(1);
 /// What is not answered by then is lost.
 const LOST: Duration = Duration::from_millis(250);
-/// A slow machine, and somebody who writes all rules anew.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// The client's, in turn: none is used again while anybody remembers a conversation of it, which would
-/// go on with the endpoint that it began with.
-const PORTS: RangeInclusive<u16> = 1_024..=u16::MAX;
 /// The endpoints.
 const SIDES: [&str; 2] = ["left", "right"];
 const PORT: u16 = 8080;
@@ -43,12 +37,12 @@ const PORT: u16 = 8080;
 /// What `lb-bench latency` is asked for.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many Services there are beside the one that changes, one run for each.
+    /// How many Services there are, one run for each.
     pub services: Vec<u32>,
-    /// How many changes are timed of each subject.
+    /// How many of them change under each subject, once each.
     pub changes: u32,
-    /// No subject is measured for longer than this: it has fewer changes then.
-    pub at_most: Duration,
+    /// How many change in a second.
+    pub rate: u32,
     /// Where the figures go, too.
     pub json: Option<PathBuf>,
 }
@@ -120,23 +114,31 @@ fn measure(
         servers.push(Server::start(pod, name, PORT)?);
     }
     let client = here.pod("client")?;
-    let slice = |side: usize| measured(pods[side].address(Family::V4));
-    control.api().apply(&others(services))?;
-    control.api().apply(&[many::service(), slice(0)])?;
+    ensure!(
+        options.changes <= services,
+        "{services} Services are too few for {} changes, each of another one",
+        options.changes
+    );
+    let slices = |side: usize| {
+        let address = pods[side].address(Family::V4);
+        (0..options.changes).map(move |n| many::endpoint(n, address))
+    };
+    control.api().apply(&others(services - options.changes))?;
+    let changing = (0..options.changes).map(many::service);
+    let objects: Vec<_> = changing.chain(slices(0)).collect();
+    control.api().apply(&objects)?;
     let mut rows = Vec::new();
-    for subject in Subject::ALL {
-        control.api().apply(&[slice(0)])?;
+    for (turn, subject) in Subject::ALL.into_iter().enumerate() {
+        let [from, to] = [turn % 2, (turn + 1) % 2];
         let mut running = start(subject, cluster, control)?;
-        let mut prober = Prober::start(&client)?;
-        prober.await_side(0)?;
-        let times = changes(control, options, &mut prober, slice);
+        await_side(&client, options.changes - 1, from)?;
+        let times = changes(control, options, &client, slices(to).collect(), to);
         if let Running::KubeProxy(proxy) = &mut running {
             proxy.check()?;
         }
-        let row = row(services, subject, times?);
+        let row = row(services, options.rate, subject, times?);
         println!("{}", line(&row));
         rows.push(row);
-        drop(prober);
         match running {
             Running::Lb(lb) => lb.uninstall()?,
             Running::KubeProxy(proxy) => {
@@ -149,6 +151,16 @@ fn measure(
         }
     }
     Ok(rows)
+}
+
+/// Waits until the last Service is served, by the endpoint that it has.
+fn await_side(client: &Place, service: u32, side: usize) -> Result<()> {
+    let dial = Dial::new(Transport::UdpUnconnected, frontend(service)).within(LOST);
+    wait::until("Services are served", PATIENCE, || {
+        Ok(dial
+            .ask(client)
+            .is_ok_and(|answer| answer.by == SIDES[side]))
+    })
 }
 
 fn start(subject: Subject, cluster: &Cluster, control: &Arc<ControlPlane>) -> Result<Running> {
@@ -164,34 +176,32 @@ fn start(subject: Subject, cluster: &Cluster, control: &Arc<ControlPlane>) -> Re
     })
 }
 
-/// Replaces the endpoint by the other one again and again; the seconds of each.
+/// Replaces the endpoint of one Service after the other; the seconds of each.
 fn changes(
     control: &ControlPlane,
     options: &Options,
-    prober: &mut Prober,
-    slice: impl Fn(usize) -> Value,
+    client: &Place,
+    slices: Vec<Value>,
+    side: usize,
 ) -> Result<Vec<f64>> {
+    let mut asker = Asker::start(client)?;
     let began = Instant::now();
-    let mut seconds = Vec::new();
-    let mut sides = (0..options.changes).map(|change| usize::from(change % 2 == 0));
-    let objects: Vec<_> = sides.clone().map(slice).collect();
-    control.api().apply_each(objects, |asked| {
-        let side = sides.next().context("one too many")?;
-        let sent = prober.await_side(side)?;
-        seconds.push(sent.saturating_duration_since(asked).as_secs_f64());
+    control.api().apply_each(slices, |number| {
         // Not in step with anybody's timer.
-        sleep(TICK * (seconds.len() as u32 * 7_919 % 50));
-        Ok(began.elapsed() < options.at_most)
+        let late = Duration::from_millis(number as u64 * 7_919 % 50);
+        let due = Duration::from_secs(number as u64) / options.rate + late;
+        sleep(due.saturating_sub(began.elapsed()));
+        asker.ask(frontend(number as u32), side)
     })?;
-    ensure!(!seconds.is_empty(), "nothing was measured");
-    Ok(seconds)
+    asker.answered(options.changes)
 }
 
-fn row(services: u32, subject: Subject, mut seconds: Vec<f64>) -> Value {
+fn row(services: u32, rate: u32, subject: Subject, mut seconds: Vec<f64>) -> Value {
     seconds.sort_by(f64::total_cmp);
     let at = |percent: usize| seconds[(seconds.len() - 1) * percent / 100] * 1_000.0;
     json!({
         "services": services,
+        "changes_per_second": rate,
         "subject": subject.name(),
         "changes": seconds.len(),
         "p50_ms": at(50),
@@ -212,81 +222,5 @@ fn line(row: &Value) -> String {
         ms("most_ms"),
         row["changes"],
         row["subject"].as_str().unwrap_or_default(),
-    )
-}
-
-/// A client that asks until the right one answers; it goes when dropped.
-struct Prober {
-    wanted: Option<Sender<usize>>,
-    sent: Receiver<Result<Instant>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Prober {
-    fn start(client: &Place) -> Result<Self> {
-        let dial = Dial::new(Transport::UdpUnconnected, format!("{ADDRESS}:80").parse()?);
-        let dial = dial.within(LOST);
-        let client = client.clone();
-        let mut ports = PORTS.cycle();
-        let (wanted, orders) = channel();
-        let (reports, sent) = channel();
-        let thread = thread::spawn(move || {
-            for side in orders {
-                if reports
-                    .send(probe(&client, dial, &mut ports, side))
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Self {
-            wanted: Some(wanted),
-            sent,
-            thread: Some(thread),
-        })
-    }
-
-    /// When the first datagram was sent that this side answered.
-    fn await_side(&mut self, side: usize) -> Result<Instant> {
-        let wanted = self.wanted.as_ref().context("it is over")?;
-        wanted.send(side).ok().context("the client is gone")?;
-        self.sent.recv()?
-    }
-}
-
-impl Drop for Prober {
-    fn drop(&mut self) {
-        self.wanted = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            eprintln!("the client failed");
-        }
-    }
-}
-
-fn probe(
-    client: &Place,
-    dial: Dial,
-    ports: &mut impl Iterator<Item = u16>,
-    side: usize,
-) -> Result<Instant> {
-    let own = client.address(Family::V4);
-    let began = Instant::now();
-    let mut last = None;
-    while began.elapsed() < PATIENCE {
-        let port = ports.next().context("no port")?;
-        let dial = dial.from_port(SocketAddr::new(own, port));
-        let sent = Instant::now();
-        match dial.ask(client) {
-            Ok(answer) if answer.by == SIDES[side] => return Ok(sent),
-            other => last = Some(other),
-        }
-        sleep(TICK.saturating_sub(sent.elapsed()));
-    }
-    bail!(
-        "{} did not answer within {PATIENCE:?}: {last:?}",
-        SIDES[side]
     )
 }

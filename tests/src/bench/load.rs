@@ -34,9 +34,9 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Loads both, with so much room for frontends. The node of the socket programs is the namespace
+    /// Loads both, with so much room for frontends and flows. The node of the socket programs is the namespace
     /// with this cookie.
-    pub(super) fn load(node_cookie: u64, room: &Capacities) -> Result<Self> {
+    pub(super) fn load(node_cookie: u64, room: &Capacities, flows: u32) -> Result<Self> {
         let object = object_file();
         let checksum_ipv6 = Features::probe().checksum_ipv6;
         let mut ours = EbpfLoader::new();
@@ -48,6 +48,10 @@ impl Objects {
             ours.map_max_entries(maps.frontends, room.frontends)
                 .map_max_entries(maps.info, room.info);
             floors.map_max_entries(maps.frontends, room.frontends);
+        }
+        for map in ["flows4", "flows6"] {
+            ours.map_max_entries(map, flows);
+            floors.map_max_entries(map, flows);
         }
         Ok(Self {
             ours: load(&mut ours, &object)?,

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use lb_common::drops::Hook;
-use lb_common::{Ip4, Ip6};
+use lb_common::{Ip4, Ip6, limits};
 use lb_userspace::bpf::netns_cookie;
 use lb_userspace::tables::{PerFamily, Tables};
 
@@ -42,6 +42,7 @@ use case::{Case, Entrance, Floor};
 use load::Objects;
 use report::{FloorRow, Row};
 use rounds::{Series, interleave};
+pub use subject::Flows;
 use subject::{Outcome, Runs, Subject};
 
 /// What `lb-bench datapath` is asked for.
@@ -51,6 +52,10 @@ pub struct Options {
     pub rounds: u32,
     /// How many Services the maps hold; each has two entries in the map of frontends.
     pub services: u16,
+    /// How many flows take turns in the case of many.
+    pub flows: Flows,
+    /// Whether the sieve is in force.
+    pub sieve: bool,
     /// The cases that are timed, by name; all of them if there is none.
     pub cases: Vec<String>,
     /// Where the rows go, too.
@@ -61,7 +66,10 @@ pub struct Options {
 
 impl Options {
     fn wants(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|wanted| wanted == case)
+        let is_asked_for = self.cases.is_empty() || self.cases.iter().any(|wanted| wanted == case);
+        // Other cases are about tables of the usual size.
+        let is_of_size = self.flows.room() == limits::FLOWS || case == self.flows.names()[0];
+        is_asked_for && is_of_size
     }
 }
 
@@ -82,7 +90,11 @@ pub fn datapath(options: &Options) -> Result<()> {
 fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Result<()> {
     stage::stay_on_one_cpu()?;
     let here = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let mut objects = Objects::load(netns_cookie(here.as_fd())?, &world::room(options.services))?;
+    let mut objects = Objects::load(
+        netns_cookie(here.as_fd())?,
+        &world::room(options.services),
+        options.flows.room(),
+    )?;
     let _attached = objects.make_wrapper_known()?;
     let tables = world::tables(options.services)?;
     maps::write(&mut objects.ours, &tables)?;
@@ -91,10 +103,15 @@ fn time_all(options: &Options, uplink: u32, callers: &connect::Callers) -> Resul
         "links",
         [(load::LOOPBACK, world::link()), (uplink, world::uplink())],
     )?;
-    maps::write_sieves(&objects.ours, &tables, &[world::link(), world::uplink()])?;
+    if options.sieve {
+        maps::write_sieves(&objects.ours, &tables, &[world::link(), world::uplink()])?;
+    }
     enter_frontends::<Ip4>(&mut objects.floors, &tables)?;
     enter_frontends::<Ip6>(&mut objects.floors, &tables)?;
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        flows: options.flows,
+        ..Plan::default()
+    };
     for hook in [Hook::Xdp, Hook::Tc] {
         plan.add::<Ip4>(&mut objects, hook, Family::V4)?;
         plan.add::<Ip6>(&mut objects, hook, Family::V6)?;
@@ -131,6 +148,7 @@ fn enter_frontends<A: PerFamily>(floors: &mut Ebpf, tables: &Tables) -> Result<(
 /// Everything that is timed.
 #[derive(Default)]
 struct Plan {
+    flows: Flows,
     floors: Vec<(Floor, Family, Subject)>,
     cases: Vec<(Family, Case)>,
 }
@@ -150,9 +168,10 @@ impl Plan {
         let remote = Entrance::remote(hook, family);
         let transit = begin_transit::<A>(objects, &remote)?;
         if hook == Hook::Xdp {
-            flows::enter_many::<A>(objects, many(family).packets(), &world::backends(family))?;
+            let packets = many(family, self.flows).packets();
+            flows::enter_many::<A>(objects, packets, &world::backends(family))?;
         }
-        for (floor, subject) in case::floors(hook, family, &transit) {
+        for (floor, subject) in case::floors(hook, family, self.flows, &transit) {
             if floor == Floor::Full {
                 flows::enter_known::<A>(&mut objects.floors, &subject.packet, backend)?;
             }
@@ -160,7 +179,7 @@ impl Plan {
         }
         let mut cases = case::established(&entrance, backend);
         cases.extend(case::established_snat(&remote, &transit));
-        cases.extend(case::many_flows(hook, family));
+        cases.extend(case::many_flows(hook, family, self.flows));
         cases.extend(case::foreign(hook, family));
         cases.extend(case::new_flow(&entrance, family));
         self.cases
@@ -193,15 +212,19 @@ impl Plan {
         flows::enter_others::<Ip4>(objects, Family::V4)?;
         flows::enter_others::<Ip6>(objects, Family::V6)?;
         for is_full in [false, true] {
+            let is_chosen = |subject: &Subject| (subject.runs == Runs::NewClient) == is_full;
             if is_full {
-                flows::end_ours::<Ip4>(objects, many(Family::V4).packets())?;
-                flows::end_ours::<Ip6>(objects, many(Family::V6).packets())?;
+                if !subjects.iter().any(is_chosen) {
+                    break;
+                }
+                flows::end_ours::<Ip4>(objects, many(Family::V4, self.flows).packets())?;
+                flows::end_ours::<Ip6>(objects, many(Family::V6, self.flows).packets())?;
                 flows::enter_too_many::<Ip4>(objects, Family::V4)?;
                 flows::enter_too_many::<Ip6>(objects, Family::V6)?;
                 self.enter_known_again(objects)?;
             }
             let chosen: Vec<usize> = (0..subjects.len())
-                .filter(|i| (subjects[*i].runs == Runs::NewClient) == is_full)
+                .filter(|i| is_chosen(&subjects[*i]))
                 .collect();
             if is_full {
                 for i in &chosen {

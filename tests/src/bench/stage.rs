@@ -54,7 +54,7 @@ pub(super) fn time(objects: &mut Objects, subject: &Subject, batch: u32) -> Resu
     let runs = subject.runs.per_batch();
     let packet = subject.packet_of(batch, 0).bytes();
     let wrapper = program(&objects.floors, wrapper)?;
-    if subject.runs == Runs::ManyFlows {
+    if matches!(subject.runs, Runs::ManyFlows(_)) {
         // A flow that was quiet for a while looks after its other direction, and since the last batch
         // all were: these are to come in turn as fast as they can.
         run(wrapper, &packet, runs)?;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use lb_common::drops::Hook;
+use lb_common::limits;
 
 use super::load::Whose;
 use super::world;
@@ -51,25 +52,68 @@ pub(super) enum Runs {
     NewPort,
     /// Each has the next source port, and each batch the next client: the flow table is full.
     NewClient,
-    /// Packets of 64 k flows that are known, in turn.
-    ManyFlows,
+    /// Packets of so many flows that are known, in turn.
+    ManyFlows(Flows),
+}
+
+/// How many flows take turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Flows {
+    /// 1,024.
+    #[value(name = "1k")]
+    Few,
+    /// 65,536.
+    #[default]
+    #[value(name = "64k")]
+    Many,
+    /// 1,048,576, in larger tables.
+    #[value(name = "1m")]
+    Million,
+}
+
+impl Flows {
+    /// That many, as a power of two.
+    const fn bits(self) -> u32 {
+        match self {
+            Self::Few => 10,
+            Self::Many => 16,
+            Self::Million => 20,
+        }
+    }
+
+    /// Elements of a flow table that has room for them, and for as many others as there are.
+    pub(super) const fn room(self) -> u32 {
+        let room = 4 << self.bits();
+        if room > limits::FLOWS {
+            room
+        } else {
+            limits::FLOWS
+        }
+    }
+
+    /// Names of the case, of its floor, and for people.
+    pub(super) const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Few => ["flows_1k", "full-1k", "1 k flows in turn"],
+            Self::Many => ["flows_64k", "full-64k", "64 k flows in turn"],
+            Self::Million => ["flows_1m", "full-1m", "1 M flows in turn"],
+        }
+    }
 }
 
 /// Runs in a batch whose ports differ: one for each port.
-const PORTS: u16 = 1 << 13;
-/// Clients whose flows take turns, each with that many ports.
-const CLIENTS: u32 = 1 << 3;
-/// Runs in a batch whose packets are the same, or of flows that are known.
+const PORTS: u16 = 1 << PORT_BITS;
+const PORT_BITS: u32 = 13;
+/// Runs in a batch whose packets are the same, or of flows that are known; more where there are more flows.
 const REPEATS: u32 = 1 << 16;
-
-const _: () = assert!(CLIENTS * PORTS as u32 == REPEATS);
 
 impl Runs {
     /// How many runs make a batch: some milliseconds, so that batches of all programs take turns
     /// while the machine is in the same mood.
     pub(super) const fn per_batch(self) -> u32 {
         match self {
-            Self::Same | Self::ManyFlows => REPEATS,
+            Self::ManyFlows(Flows::Million) => 1 << Flows::Million.bits(),
+            Self::Same | Self::ManyFlows(_) => REPEATS,
             Self::NewPort | Self::NewClient => PORTS as u32,
         }
     }
@@ -80,7 +124,7 @@ impl Runs {
             Self::Same => "one flow",
             Self::NewPort => "new port each",
             Self::NewClient => "new port each, table full",
-            Self::ManyFlows => "64 k flows in turn",
+            Self::ManyFlows(flows) => flows.names()[2],
         }
     }
 
@@ -88,7 +132,8 @@ impl Runs {
     pub(super) const fn port_mask(self) -> u16 {
         match self {
             Self::Same => 0,
-            Self::NewPort | Self::NewClient | Self::ManyFlows => PORTS - 1,
+            Self::ManyFlows(flows) if flows.bits() < PORT_BITS => (1 << flows.bits()) - 1,
+            Self::NewPort | Self::NewClient | Self::ManyFlows(_) => PORTS - 1,
         }
     }
 
@@ -96,7 +141,7 @@ impl Runs {
     pub(super) const fn address_mask(self) -> u32 {
         match self {
             Self::Same | Self::NewPort | Self::NewClient => 0,
-            Self::ManyFlows => CLIENTS - 1,
+            Self::ManyFlows(flows) => (1 << flows.bits().saturating_sub(PORT_BITS)) - 1,
         }
     }
 }
@@ -131,10 +176,11 @@ impl Subject {
         self.packet.between(source, self.packet.destination)
     }
 
-    /// The packets of a batch, where all batches are alike.
+    /// A packet of each flow, where all batches are alike.
     pub(super) fn packets(&self) -> impl Iterator<Item = Packet> + use<> {
         let subject = self.clone();
-        (0..self.runs.per_batch()).map(move |run| subject.packet_of(0, run))
+        let ports = u32::from(self.runs.port_mask()) + 1;
+        (0..ports * (self.runs.address_mask() + 1)).map(move |run| subject.packet_of(0, run))
     }
 
     /// Checks what the last run of a batch left.

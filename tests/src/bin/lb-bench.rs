@@ -24,6 +24,12 @@ enum What {
         /// How many Services the maps hold; each has two entries in the map of frontends
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(2..=50_000))]
         services: u16,
+        /// How many known flows take turns, in the case that is named for it
+        #[arg(long, value_enum, default_value_t)]
+        flows: bench::Flows,
+        /// Leave the sieve out of force: no packet is let by before it was looked up
+        #[arg(long)]
+        no_sieve: bool,
         /// Time this case only, with its floors; more than one by commas
         #[arg(long = "case", value_delimiter = ',')]
         cases: Vec<String>,
@@ -45,15 +51,15 @@ enum What {
     },
     /// From the update of an EndpointSlice in a real API server to the packet, beside kube-proxy
     Latency {
-        /// How many Services there are beside the one that changes, one run for each
-        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000], value_parser = clap::value_parser!(u32).range(..=10_000))]
+        /// How many Services there are, one run for each
+        #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000], value_parser = clap::value_parser!(u32).range(1..=10_000))]
         services: Vec<u32>,
-        /// How many changes are timed of each program
+        /// How many of them change under each program, each once
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
         changes: u32,
-        /// Seconds after which a program has been measured enough
-        #[arg(long, default_value_t = 300)]
-        at_most: u64,
+        /// How many change in a second
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+        rate: u32,
         /// Write the figures to this file, too
         #[arg(long)]
         json: Option<PathBuf>,
@@ -107,12 +113,16 @@ fn main() -> Result<()> {
         What::Datapath {
             rounds,
             services,
+            flows,
+            no_sieve,
             cases,
             json,
             svg,
         } => bench::datapath(&bench::Options {
             rounds,
             services,
+            flows,
+            sieve: !no_sieve,
             cases,
             json,
             svg,
@@ -120,12 +130,12 @@ fn main() -> Result<()> {
         What::Latency {
             services,
             changes,
-            at_most,
+            rate,
             json,
         } => bench::latency::latency(&bench::latency::Options {
             services,
             changes,
-            at_most: Duration::from_secs(at_most),
+            rate,
             json,
         }),
         What::Connections {

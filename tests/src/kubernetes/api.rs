@@ -1,7 +1,6 @@
 //! How does a test change a cluster? By the calls that anybody makes, with objects as JSON.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use http::{Method, Request};
@@ -96,27 +95,24 @@ impl<'p> Api<'p> {
         Ok(serde_json::from_str(&answer[0])?)
     }
 
-    /// Applies objects one after the other over one connection. After each, `next` is told when it
-    /// was sent, and says whether to go on.
+    /// Applies objects one after the other over one connection. `before` is called with the number of each
+    /// before it is sent.
     ///
     /// # Errors
-    /// One is refused, or `next` fails.
+    /// One is refused, or `before` fails.
     pub fn apply_each(
         &self,
         objects: Vec<Value>,
-        mut next: impl FnMut(Instant) -> Result<bool> + Send,
+        mut before: impl FnMut(usize) -> Result<()> + Send,
     ) -> Result<()> {
         in_place(self.place, async {
             let client = self.client().await?;
-            for object in objects {
+            for (number, object) in objects.into_iter().enumerate() {
                 let path = path(&object)?;
                 let query = "fieldManager=test&force=true";
                 let call = call(Method::PATCH, &format!("{path}?{query}"), APPLY, &object)?;
-                let sent = Instant::now();
+                before(number)?;
                 client.request_text(call).await?;
-                if !next(sent)? {
-                    break;
-                }
             }
             Ok(())
         })

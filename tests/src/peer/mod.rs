@@ -23,6 +23,6 @@ pub use stream::{Stream, StreamReport};
 pub use trace::{Hop, hop};
 
 /// What a client asks a server: its name.
-const HOST_NAME: &str = "/host_name";
+pub(crate) const HOST_NAME: &str = "/host_name";
 /// What a client asks a server: to send back all that follows.
 const ECHO: &str = "/echo";

@@ -22,7 +22,7 @@ use crate::topology::Cluster;
 
 /// Endpoints of each Service.
 const ENDPOINTS: u32 = 10;
-/// Changes during which system calls and writes are counted.
+/// Changes during which system calls and writes are counted; and as many are followed.
 const COUNTED: u32 = 50;
 /// Between two of them: each shall be one of its own.
 const APART: Duration = Duration::from_millis(100);
@@ -126,7 +126,8 @@ fn measure(
     sleep(SETTLED);
     let memory = daemon.memory()?;
     let maps = daemon.maps()?;
-    let (written, followed) = changes(source, &daemon, options)?;
+    let written = written(source, &daemon, options)?;
+    let followed = followed(source, &daemon)?;
     let idle = daemon.calls_during(|| {
         sleep(APART * COUNTED);
         Ok(())
@@ -160,23 +161,35 @@ fn measure(
     })
 }
 
-/// Changes one slice again and again: seconds of planning and writing each, and from the change to where it
-/// shows in the metrics.
-fn changes(source: &Source, daemon: &Daemon, options: &Options) -> Result<(Series, Series)> {
+/// Changes one slice again and again: seconds of planning and writing each, with nobody asking meanwhile.
+fn written(source: &Source, daemon: &Daemon, options: &Options) -> Result<Series> {
     let began = Instant::now();
-    let (mut written, mut followed) = (Series::default(), Series::default());
+    let mut written = Series::default();
+    let mut before = daemon.wrote()?;
     for change in 0..options.changes {
-        let before = daemon.wrote()?;
-        let changed = Instant::now();
         source.change(change)?;
+        sleep(APART);
         let after = daemon.await_write(before.times)?;
-        followed.push(changed.elapsed().as_secs_f64());
         written.push((after.seconds - before.seconds) / (after.times - before.times));
+        before = after;
         if began.elapsed() >= options.at_most {
             break;
         }
     }
-    Ok((written, followed))
+    Ok(written)
+}
+
+/// Changes it again: seconds from the change to where it shows in the metrics, which are asked for all the time.
+fn followed(source: &Source, daemon: &Daemon) -> Result<Series> {
+    let mut followed = Series::default();
+    for change in 0..COUNTED {
+        let before = daemon.wrote()?;
+        let changed = Instant::now();
+        source.change(change)?;
+        daemon.await_write(before.times)?;
+        followed.push(changed.elapsed().as_secs_f64());
+    }
+    Ok(followed)
 }
 
 /// Many changes at once.

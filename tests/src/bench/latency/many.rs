@@ -1,13 +1,15 @@
-//! The Services that are there while one of them changes.
+//! Which Services are there: those that change, and many that do not.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-/// ClusterIP of the one that changes.
-pub(super) const ADDRESS: &str = "10.43.0.80";
+/// Port of each.
+const PORT: u16 = 80;
 /// Endpoints of each of the others.
 const ENDPOINTS: u32 = 5;
+/// ClusterIPs of those that change are counted from here.
+const CHANGING: Ipv4Addr = Ipv4Addr::new(10, 43, 1, 0);
 /// ClusterIPs and endpoints of the others are counted from here; nobody dials them.
 const CLUSTER_IPS: Ipv4Addr = Ipv4Addr::new(10, 43, 100, 0);
 const PODS: Ipv4Addr = Ipv4Addr::new(10, 42, 4, 0);
@@ -29,14 +31,21 @@ pub(in crate::bench) fn others(services: u32) -> Vec<Value> {
     (0..services).flat_map(of_one).collect()
 }
 
-/// The one that changes.
-pub(super) fn service() -> Value {
-    object("measured", ADDRESS, "UDP")
+/// What clients of a Service that changes dial.
+pub(super) fn frontend(n: u32) -> SocketAddr {
+    SocketAddr::new(count(CHANGING, n), PORT)
+}
+
+/// One that changes.
+pub(super) fn service(n: u32) -> Value {
+    let address = frontend(n).ip().to_string();
+    object(&format!("changing-{n}"), &address, "UDP")
 }
 
 /// Its slice, with this endpoint.
-pub(super) fn measured(endpoint: IpAddr) -> Value {
-    slice("measured", "UDP", "node-a", [endpoint].into_iter())
+pub(super) fn endpoint(n: u32, address: IpAddr) -> Value {
+    let name = format!("changing-{n}");
+    slice(&name, "UDP", "node-a", [address].into_iter())
 }
 
 fn object(name: &str, address: &str, protocol: &str) -> Value {
@@ -46,7 +55,7 @@ fn object(name: &str, address: &str, protocol: &str) -> Value {
         "metadata": {"name": name, "namespace": "default"},
         "spec": {
             "clusterIP": address,
-            "ports": [{"port": 80, "targetPort": 8080, "protocol": protocol}],
+            "ports": [{"port": PORT, "targetPort": 8080, "protocol": protocol}],
         },
     })
 }
