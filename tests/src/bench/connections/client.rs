@@ -17,6 +17,8 @@ use super::server::{AGAIN, MESSAGE, ONCE, SINK};
 const DIALLERS: usize = 4;
 /// Connections that are open while questions are asked on them in turn.
 const OPEN: usize = 16;
+/// How often a connection is tried whose beginning is not what is measured.
+const TRIES: u32 = 8;
 /// A connection or an answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// With its headers and the checksum of the frame, a datagram of so many bytes makes a frame of 64.
@@ -100,6 +102,13 @@ fn connect(to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// A connection on which something else is measured. Its port may be one of the many that connections had
+/// a moment ago, which somebody still remembers and refuses: then it is another one's turn.
+fn opened(to: SocketAddr) -> Result<TcpStream> {
+    let tries = (1..TRIES).find_map(|_| connect(to).ok());
+    tries.map_or_else(|| connect(to), Ok)
+}
+
 fn connections(to: &[SocketAddr], length: Duration) -> Done {
     let began = Instant::now();
     let dial = |first: usize| {
@@ -143,7 +152,7 @@ fn once(to: SocketAddr) -> Result<()> {
 fn questions(to: &[SocketAddr], length: Duration) -> Result<Done> {
     let mut streams = Vec::new();
     for to in to.iter().cycle().take(OPEN) {
-        streams.push(connect(*to)?);
+        streams.push(opened(*to)?);
     }
     let began = Instant::now();
     let (mut took, mut message) = (Vec::new(), [AGAIN; MESSAGE]);
@@ -169,7 +178,7 @@ fn questions(to: &[SocketAddr], length: Duration) -> Result<Done> {
 }
 
 fn bytes(to: SocketAddr, length: Duration) -> Result<Done> {
-    let mut stream = connect(to)?;
+    let mut stream = opened(to)?;
     let (began, block) = (Instant::now(), vec![SINK; 1 << 17]);
     while began.elapsed() < length {
         stream.write_all(&block)?;
