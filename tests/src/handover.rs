@@ -123,7 +123,7 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(cluster: &Cluster, pod: &Place, backend: &Place) -> Result<Self> {
+    fn start(cluster: &Cluster, pod: &Place, backend: &Place) -> Self {
         let stream = |place: &Place, seed: u64| {
             let family = Family::ALL[(seed % 2) as usize];
             Stream::start(place, frontend(family), seed)
@@ -146,20 +146,24 @@ impl Clients {
                 Load::start(place, dial, RATE)
             })
         });
-        let mut conversations = Vec::new();
-        for client in [pod, cluster.outside()] {
-            for family in Family::ALL {
-                for port in CONVERSATIONS {
-                    conversations.push(Conversation::begin(client, family, port)?);
-                }
-            }
-        }
-        Ok(Self {
+        Self {
             loads: loads.collect(),
             streams,
             own: stream(cluster.here().place(), 1_000),
-            conversations,
-        })
+            conversations: Vec::new(),
+        }
+    }
+
+    fn converse(&mut self, cluster: &Cluster, pod: &Place) -> Result<()> {
+        for client in [pod, cluster.outside()] {
+            for family in Family::ALL {
+                for port in CONVERSATIONS {
+                    let conversation = Conversation::begin(client, family, port)?;
+                    self.conversations.push(conversation);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Nobody has noticed anything until some time from now.
@@ -246,7 +250,11 @@ pub fn there_and_back(
     proxy.start()?;
     let pod = here.pod_at(5, "client")?;
     await_service(&pod)?;
-    let clients = Clients::start(cluster, &pod, backend)?;
+    let mut clients = Clients::start(cluster, &pod, backend);
+    // Where `lb` serves beside kube-proxy, a datagram begins with it: UDP's clients may notice.
+    if standby {
+        clients.converse(cluster, &pod)?;
+    }
     clients.are_well("under kube-proxy")?;
 
     let lb = Lb::new(here, manifests, "tc,socket")?;

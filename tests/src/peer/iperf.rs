@@ -58,10 +58,11 @@ pub enum Toward {
     Client,
 }
 
-/// What does not count as arrived when the client has sent all: the kernel's buffers at both ends hold it.
-const BUFFERS: u64 = 10 << 20;
+/// What has arrived when the client has sent all, at least this part: the rest may be in the kernel's buffers at
+/// both ends, which from 6.16 on take more than 32 MB. Of a black hole nothing does.
+const PART: u64 = 16;
 
-/// Has iperf3 send so many bytes, which must be more than the kernel's buffers take, by TCP, whose packets nobody may fragment, and reads its report.
+/// Has iperf3 send so many bytes by TCP, whose packets nobody may fragment, and reads its report.
 ///
 /// # Errors
 /// It reports an error, or too few bytes that arrived, or it was not done within `patience`.
@@ -93,7 +94,7 @@ pub fn iperf(
     ensure!(report["error"].is_null(), "iperf3 says {}", report["error"]);
     let received = report["end"]["sum_received"]["bytes"].as_u64();
     ensure!(
-        received >= Some(bytes - BUFFERS),
+        received >= Some(bytes / PART),
         "{received:?} of {bytes} bytes arrived: {said}"
     );
     Ok(())
