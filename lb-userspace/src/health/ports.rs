@@ -249,15 +249,19 @@ mod tests {
         assert_eq!(port(&world, &name), None);
     }
 
-    #[test]
-    fn the_answer_is_kube_proxys() {
-        let health = Health::default();
-        let answers = ServiceAnswers {
+    fn two_endpoints(health: &Health) -> ServiceAnswers {
+        ServiceAnswers {
             name: ObjectName::new("default", "kubia"),
             family: 0,
             ready: Arc::new(Ready([2.into(), 0.into()])),
             health: health.clone(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_answer_is_kube_proxys() {
+        let health = Health::default();
+        let answers = two_endpoints(&health);
         let reply = answers.answer("/whatever", "").expect("an answer");
         assert_eq!(reply.status, 200);
         assert_eq!(
@@ -274,12 +278,7 @@ mod tests {
     #[test]
     fn a_node_whose_changes_wait_for_a_minute_gets_no_clients() {
         let health = Health::default();
-        let answers = ServiceAnswers {
-            name: ObjectName::new("default", "kubia"),
-            family: 0,
-            ready: Arc::new(Ready([2.into(), 0.into()])),
-            health: health.clone(),
-        };
+        let answers = two_endpoints(&health);
         for (seconds, status, is_healthy) in [(58, 200, true), (60, 503, false)] {
             health.wait(Duration::from_secs(seconds));
             let reply = answers.answer("/", "").expect("an answer");

@@ -18,15 +18,18 @@ fn kubia() -> Pair {
     Pair::new("10.43.165.39", "fd00:10:43::a539")
 }
 
+fn with_kubia() -> Result<Manifests> {
+    let manifests = Manifests::new()?;
+    let service = Service::new("kubia", "kubia").at(&kubia().both());
+    manifests.write("kubia.yaml", &[service.port(80, 8080).object()])?;
+    Ok(manifests)
+}
+
 /// What can change takes effect at once; what cannot is named; a slip of the pen changes nothing.
 #[test]
 fn the_configuration_file_is_followed() {
     on(Cluster::routed_veth, |cluster| {
-        let manifests = Manifests::new()?;
-        let service = Service::new("kubia", "kubia")
-            .at(&kubia().both())
-            .port(80, 8080);
-        manifests.write("kubia.yaml", &[service.object()])?;
+        let manifests = with_kubia()?;
         let directory = leftovers::temporary_dir("config")?;
         let file = directory.path().join("lb.yaml");
         let write = |text: &str| -> Result<()> {
@@ -71,11 +74,7 @@ fn the_configuration_file_is_followed() {
 #[test]
 fn the_configuration_file_is_read_again_on_sighup() {
     on(Cluster::routed_veth, |cluster| {
-        let manifests = Manifests::new()?;
-        let service = Service::new("kubia", "kubia")
-            .at(&kubia().both())
-            .port(80, 8080);
-        manifests.write("kubia.yaml", &[service.object()])?;
+        let manifests = with_kubia()?;
         let directory = leftovers::temporary_dir("config")?;
         let file = directory.path().join("lb.yaml");
         fs::write(&file, "apiVersion: lb/v1\n")?;
