@@ -1,5 +1,6 @@
 //! What does iperf3, which others measure by, say of a path? One run, by its own report.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +11,12 @@ use serde_json::Value;
 use crate::command;
 use crate::leftovers::{self, Guard};
 use crate::topology::Place;
+use crate::wait;
 
+/// It listens at once; a slow machine is given time.
+const SOON: Duration = Duration::from_secs(10);
+/// How /proc/net/tcp6 says that a socket listens.
+const LISTENS: &str = "0A";
 /// Where its servers listen.
 pub const IPERF: u16 = 5_201;
 
@@ -22,10 +28,10 @@ pub struct IperfServer {
 }
 
 impl IperfServer {
-    /// Starts one at the place.
+    /// Starts one at the place, and waits until it listens.
     ///
     /// # Errors
-    /// There is no iperf3.
+    /// There is no iperf3, or the port is taken.
     pub fn start(place: &Place) -> Result<Self> {
         let mut server = Command::new("iperf3");
         server.args(["--server", "--port", &IPERF.to_string()]);
@@ -33,11 +39,25 @@ impl IperfServer {
         let child = place
             .netns()
             .run(|| server.spawn().context("starting iperf3"))?;
-        Ok(Self {
+        let server = Self {
             guard: Some(leftovers::process(child.id())),
             child,
-        })
+        };
+        wait::until("iperf3 listens", SOON, || place.netns().run(is_listening))?;
+        Ok(server)
     }
+}
+
+/// Whether somebody listens on its port in this thread's network namespace. A client that tried would be
+/// taken for one whose run failed.
+fn is_listening() -> Result<bool> {
+    let sockets = fs::read_to_string("/proc/thread-self/net/tcp6")?;
+    let port = format!(":{IPERF:04X}");
+    Ok(sockets.lines().any(|socket| {
+        let mut words = socket.split_whitespace().skip(1);
+        let (local, state) = (words.next(), words.nth(1));
+        local.is_some_and(|local| local.ends_with(&port)) && state == Some(LISTENS)
+    }))
 }
 
 impl Drop for IperfServer {
@@ -58,11 +78,12 @@ pub enum Toward {
     Client,
 }
 
-/// What has arrived when the client has sent all, at least this part: the rest may be in the kernel's buffers at
-/// both ends, which from 6.16 on take more than 32 MB. Of a black hole nothing does.
-const PART: u64 = 16;
+/// What does not count as arrived when the client has sent all: the kernel's buffers at both ends hold it, at most
+/// `tcp_wmem` and `tcp_rmem`, which from 6.16 on are 4 and 32 MiB.
+const BUFFERS: u64 = 36 << 20;
 
-/// Has iperf3 send so many bytes by TCP, whose packets nobody may fragment, and reads its report.
+/// Has iperf3 send so many bytes, which must be more than the kernel's buffers take, by TCP, whose packets nobody
+/// may fragment, and reads its report.
 ///
 /// # Errors
 /// It reports an error, or too few bytes that arrived, or it was not done within `patience`.
@@ -94,7 +115,7 @@ pub fn iperf(
     ensure!(report["error"].is_null(), "iperf3 says {}", report["error"]);
     let received = report["end"]["sum_received"]["bytes"].as_u64();
     ensure!(
-        received >= Some(bytes / PART),
+        received >= Some(bytes - BUFFERS),
         "{received:?} of {bytes} bytes arrived: {said}"
     );
     Ok(())

@@ -13,7 +13,7 @@ const ENTERING: Cost = Cost {
 
 /// Programs that let packets out.
 const LEAVING: Cost = Cost {
-    verified: 80_000,
+    verified: 64_000,
     stack: 512,
     instructions: 12_000,
 };

@@ -150,7 +150,7 @@ fn bulk_goes_through_narrow_paths_at_xdp() {
 
 /// What others measure by agrees: both ways, through a ClusterIP and a load balancer's address.
 fn iperf_finds_no_black_hole(hooks: &str) {
-    const BYTES: u64 = 16 << 20;
+    const BYTES: u64 = 64 << 20;
     through(hooks, Cluster::routed_veth, true, |cluster, clients| {
         let pods = [cluster.here(), cluster.elsewhere()].map(|node| node.pods()[0].clone());
         let servers = pods.iter().map(IperfServer::start);
