@@ -4,7 +4,7 @@
 
 use crate::addr::Family;
 use crate::drops::DropReason;
-use crate::hash::Draw;
+use crate::hash::{self, Draw};
 use crate::layout::{
     Affinity, AffinityKey, BACKEND_HOST_NETWORK, BACKEND_IN_CLUSTER, BACKEND_IN_LOCAL,
     BACKEND_LOCAL, Backend, CONFIG_ANSWER_PING, CONFIG_MASQUERADE_ALL, CONFIG_STANDBY,
@@ -244,12 +244,7 @@ fn find<'t, A: Family, T: Tables<A>>(
     tables: &'t T,
     flow: &FlowKey<A>,
 ) -> Result<Option<&'t FrontendInfo<A>>, Torn> {
-    let key = FrontendKey {
-        address: flow.destination,
-        port: flow.destination_port,
-        protocol: flow.protocol,
-        reserved: 0,
-    };
+    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol);
     look(tables, &key).or_else(|Torn| look(tables, &key))
 }
 
@@ -301,9 +296,7 @@ pub enum Whose {
 pub fn whose<A: Family, T: Tables<A>>(tables: &T, address: &A) -> Whose {
     let key = FrontendKey {
         address: *address,
-        port: 0,
-        protocol: 0,
-        reserved: 0,
+        ..FrontendKey::default()
     };
     if tables.frontend(&key).is_some() {
         Whose::Services
@@ -337,7 +330,8 @@ fn choose<A: Family, T: Tables<A>>(
             return Some((affinity.backend, true));
         }
     }
-    let slot = pool.first.wrapping_add(draw.draw(info) % pool.count);
+    let slot = hash::slot(draw.draw(info), pool.count);
+    let slot = pool.first.wrapping_add(slot);
     Some((tables.slot(slot)?, false))
 }
 

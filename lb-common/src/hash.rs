@@ -41,6 +41,20 @@ pub fn draw<A: Family>(flow: &FlowKey<A>, key: u64) -> u32 {
     finish(state)
 }
 
+/// Which of so many slots a drawn number means: that part of all numbers that it is in. Not what is left of
+/// a division, which takes as long as a look-up.
+#[inline(always)]
+#[must_use]
+pub const fn slot(draw: u32, slots: u32) -> u32 {
+    ((draw as u64 * slots as u64) >> 32) as u32
+}
+
+/// The least number that means this slot of so many.
+#[must_use]
+pub const fn draw_of(slot: u32, slots: u32) -> u32 {
+    ((slot as u64) << 32).div_ceil(slots as u64) as u32
+}
+
 /// The number by which a frontend's slot is drawn.
 pub trait Draw<A>: Copy {
     /// The number for this frontend.
@@ -105,6 +119,21 @@ mod tests {
             destination_port: 30_123,
             protocol: 6,
             reserved: [0; 3],
+        }
+    }
+
+    #[test]
+    fn every_slot_is_meant_by_as_many_numbers() {
+        for slots in [1, 2, 3, 7, 65_537, u32::MAX] {
+            for at in [0, 1, slots / 2, slots - 1].map(|at| at.min(slots - 1)) {
+                let least = draw_of(at, slots);
+                assert_eq!(slot(least, slots), at, "{slots}");
+                assert_eq!(
+                    least.checked_sub(1).map(|less| slot(less, slots)),
+                    at.checked_sub(1)
+                );
+            }
+            assert_eq!(slot(u32::MAX, slots), slots - 1);
         }
     }
 

@@ -243,12 +243,17 @@ fn begin<A: Wire + Maps, P: Packet>(
         }
         Decision::Pass => return Verdict::Pass,
         Decision::Drop(reason) => return Verdict::Drop(reason),
+        // Before what others have in common: LLVM would carry along a reason that a ping has not, which the
+        // verifier takes for a register that nobody wrote.
+        Decision::AnswerPing if fragments::may_begin(headers) => {
+            return Verdict::Aside(Aside::Icmp);
+        }
+        Decision::AnswerPing => return Verdict::Drop(fragments::why(headers)),
         _ if !fragments::may_begin(headers) => return Verdict::Drop(fragments::why(headers)),
         Decision::Refuse(reason) => {
             maps::count(P::HOOK, reason);
             return Verdict::Aside(Aside::Refuse);
         }
-        Decision::AnswerPing => return Verdict::Aside(Aside::Icmp),
         Decision::Forward(forward) => track::begin(packet, &live, headers, &forward, draw),
     };
     match begun {

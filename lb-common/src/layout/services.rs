@@ -1,5 +1,7 @@
 //! What do clients dial, and where may they end up? Userspace writes these maps.
 
+use crate::addr::Family;
+
 /// Map `frontends4|6`: what a client dials. Port and protocol zero mark the address itself as one
 /// whose other ports are refused.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -13,6 +15,28 @@ pub struct FrontendKey<A> {
     pub protocol: u8,
     /// Zero.
     pub reserved: u8,
+}
+
+impl<A: Family> FrontendKey<A> {
+    /// The key of this address, port (host order) and protocol: all but the address in one store, as in
+    /// [`super::FlowKey::set_ports`].
+    #[inline(always)]
+    #[must_use]
+    pub fn new(address: A, port: u16, protocol: u8) -> Self {
+        let word = if cfg!(target_endian = "little") {
+            u32::from(port) | u32::from(protocol) << 16
+        } else {
+            u32::from(port) << 16 | u32::from(protocol) << 8
+        };
+        let mut key = Self {
+            address,
+            ..Self::default()
+        };
+        if let Some(last) = bytemuck::bytes_of_mut(&mut key).last_chunk_mut() {
+            *last = word.to_ne_bytes();
+        }
+        key
+    }
 }
 
 /// Map `frontends4|6`: read in one 64-bit load, so that a change is seen whole or not at all.

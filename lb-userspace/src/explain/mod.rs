@@ -205,14 +205,16 @@ fn answer<A: PerFamily>(
 
 /// Every backend that a flow like this may get, by asking for every slot of its pool.
 fn candidates<A: PerFamily>(view: &View<'_, A>, request: &Request<'_, A>) -> Vec<Candidate> {
-    let draws = match decide::decide(view, request, 0) {
+    let slots = match decide::decide(view, request, 0) {
         Decision::Forward(forward) if forward.by_affinity => 1,
         Decision::Forward(forward) => pool_of(&forward).count,
         _ => 0,
     };
-    let forwards = (0..draws).filter_map(|draw| match decide::decide(view, request, draw) {
-        Decision::Forward(forward) => Some((place(&forward), candidate(&forward))),
-        _ => None,
+    let forwards = (0..slots).filter_map(|slot| {
+        match decide::decide(view, request, hash::draw_of(slot, slots)) {
+            Decision::Forward(forward) => Some((place(&forward), candidate(&forward))),
+            _ => None,
+        }
     });
     forwards.collect::<BTreeMap<_, _>>().into_values().collect()
 }

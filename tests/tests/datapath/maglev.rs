@@ -53,7 +53,7 @@ fn choices(case: Case, by_client: bool) -> Vec<(SocketAddr, SocketAddr)> {
     let frontend = case.node(30_123);
     let client = |i| SocketAddr::new(case.outside().ip(), 40_000 + i);
     let choice = |client| {
-        let slot = agreed(case, client, frontend, by_client) % 2;
+        let slot = hash::slot(agreed(case, client, frontend, by_client), 2);
         case.pod([SERVER, SPARE][slot as usize], 8080)
     };
     let clients = (0..CLIENTS).map(client);

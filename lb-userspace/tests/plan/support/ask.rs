@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::decide::{Arrival, Nat, Request, Tables as _};
+use lb_common::hash;
 use lb_common::layout::FlowKey;
 use lb_common::{Decision, Ip4, Ip6, decide};
 use lb_userspace::model::Protocol;
@@ -91,8 +92,9 @@ pub(crate) fn ask_view<A: PerFamily>(view: &View<'_, A>, question: &Question) ->
     };
     // Each slot that names a backend that none before it named.
     let mut seen = BTreeSet::new();
-    let draws = (0..pool.count).filter(|draw| seen.insert(view.slot(pool.first + draw)));
-    for draw in draws {
+    let slots = (0..pool.count).filter(|slot| seen.insert(view.slot(pool.first + slot)));
+    for slot in slots {
+        let draw = hash::draw_of(slot, pool.count);
         let Decision::Forward(forward) = decide(view, &request, draw) else {
             panic!("draw {draw} of {question:?} is not forwarded as draw 0 is");
         };
