@@ -61,7 +61,7 @@ pub trait Draw<A>: Copy {
     fn draw(&self, info: &FrontendInfo<A>) -> u32;
 }
 
-/// This very number, whatever the frontend: a socket that has no port yet draws at random.
+/// This very number, whatever the frontend: for questions about each slot.
 impl<A> Draw<A> for u32 {
     #[inline(always)]
     fn draw(&self, _: &FrontendInfo<A>) -> u32 {

@@ -8,6 +8,7 @@
 extern crate std;
 
 pub mod addr;
+pub mod connected;
 pub mod csum;
 pub mod decide;
 pub mod drops;

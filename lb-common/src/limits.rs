@@ -4,7 +4,8 @@
 /// mean; an unknown one is never adopted.
 ///
 /// It goes up once for each release in which any of these differs from the release before, as an
-/// upgrade then ends connections. `tests/tests/loader/layout.txt` shows what cannot be seen there.
+/// upgrade then ends connections. A map that is only new needs none: it is made where it is missing.
+/// `tests/tests/loader/layout.txt` shows what cannot be seen there.
 pub const LAYOUT_VERSION: u32 = 4;
 
 /// Frontends per family by default: 10,000 Services with a ClusterIP, a NodePort on two addresses
@@ -54,8 +55,17 @@ pub const RESERVATIONS: u32 = 1 << 16;
 /// Affinity entries per family: one for each client and service port.
 pub const AFFINITIES: u32 = 1 << 16;
 
-/// Sockets of this node per family that know which frontend they dialled.
+/// Unconnected sockets and backends that they sent to, per family: so many pairs know which frontend was named.
 pub const SOCKETS: u32 = 1 << 16;
+
+/// Connected sockets whose frontend is noted in one set.
+pub const CONNECTED_WAYS: usize = 4;
+
+/// Sets in an element of map `connected4|6`: what says who is in them fills a cache line.
+pub const CONNECTED_SETS: usize = 8;
+
+/// Elements of map `connected4|6`: in all, 65,536 open sockets per family that dialled a frontend.
+pub const CONNECTED: u32 = 1 << 11;
 
 /// Source ranges per family.
 pub const RANGES: u32 = 1 << 14;
@@ -91,4 +101,5 @@ pub const AFFINITY_SECONDS: u32 = 10_800;
 /// milliseconds: no packet is under way in a program for as long as that.
 pub const REUSE_AFTER_MILLIS: u64 = 1_000;
 
+const _: () = assert!(CONNECTED.is_power_of_two() && CONNECTED_SETS.is_power_of_two());
 const _: () = assert!(POOLS > FRONTENDS && SLOTS > 2 * BACKENDS);

@@ -3,9 +3,9 @@
 use core::ptr::{null_mut, read_volatile, write_volatile};
 
 use aya_ebpf::{
-    bindings::bpf_sock_addr,
+    bindings::{bpf_sock, bpf_sock_addr},
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
-    programs::SockAddrContext,
+    programs::{SockAddrContext, SockContext},
 };
 use lb_common::addr::{Family, Ip4, Ip6};
 
@@ -107,6 +107,36 @@ impl Call {
     #[inline(always)]
     pub(crate) fn is_mapped(&self) -> bool {
         self.word6(0) == 0 && self.word6(1) == 0 && self.word6(2) == MAPPED
+    }
+}
+
+/// A socket that nobody has open any more.
+pub(crate) struct Closing {
+    context: *mut bpf_sock,
+}
+
+impl Closing {
+    /// The socket that the program was called for.
+    #[inline(always)]
+    pub(crate) fn new(context: &SockContext) -> Self {
+        Self {
+            context: context.sock,
+        }
+    }
+
+    /// As [`Call::cookie`].
+    #[inline(always)]
+    pub(crate) fn cookie(&self) -> u64 {
+        // SAFETY: the helper takes the context, of this kind from kernel 5.7 on.
+        unsafe { bpf_get_socket_cookie(self.context.cast()) }
+    }
+
+    /// Whether it is a socket for IPv4 alone.
+    #[inline(always)]
+    pub(crate) fn is_of_v4(&self) -> bool {
+        // SAFETY: field of a valid context.
+        let family = unsafe { read_volatile(&raw const (*self.context).family) };
+        family == u32::from(Ip4::SOCKET_FAMILY)
     }
 }
 

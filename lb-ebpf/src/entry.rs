@@ -6,13 +6,13 @@
 )]
 
 use aya_ebpf::{
-    macros::{cgroup_sock_addr, classifier, xdp},
-    programs::{SockAddrContext, TcContext, XdpContext},
+    macros::{cgroup_sock, cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, SockContext, TcContext, XdpContext},
 };
 use lb_common::decide::Arrival;
 
 use crate::{
-    call::Call,
+    call::{Call, Closing},
     live,
     packet::{Tc, Xdp},
     path, socket,
@@ -94,6 +94,12 @@ pub(crate) fn sock_getpeer4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub(crate) fn sock_getpeer6(context: SockAddrContext) -> i32 {
     socket::name6(Call::new(&context))
+}
+
+/// The last close(2) of a socket of either family. Kernel 5.9.
+#[cgroup_sock(sock_release)]
+pub(crate) fn sock_release(context: SockContext) -> i32 {
+    socket::release(&Closing::new(&context))
 }
 
 /// Returns jiffies, low 32 bits, to userspace, which has no other way to ask (by test-run only).

@@ -10,9 +10,9 @@ use lb_common::{
     addr::{Family, Ip4, Ip6},
     drops::{self, DropReason, Hook},
     layout::{
-        Affinity, AffinityKey, Backend, Config, Flow, FlowKey, FragmentInfo, FragmentKey,
-        FrontendInfo, FrontendKey, FrontendRef, Link, Prefix, RangeKey, Reservation, ServiceName,
-        Sieve, SocketFlow, SocketKey,
+        Affinity, AffinityKey, Backend, Config, Connected, Flow, FlowKey, FragmentInfo,
+        FragmentKey, FrontendInfo, FrontendKey, FrontendRef, Link, Prefix, RangeKey, Reservation,
+        ServiceName, Sieve, SocketFlow, SocketKey,
     },
     limits::{self, PREFIXES},
 };
@@ -95,6 +95,7 @@ type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
 type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { limits::AFFINITIES as usize }>;
 type Reservations<A> = HashMap<FlowKey<A>, Reservation<A>, { limits::RESERVATIONS as usize }>;
+type Connections<A> = Array<Connected<A>, { limits::CONNECTED as usize }>;
 type Sockets<A> = LruHashMap<SocketKey<A>, SocketFlow<A>, { limits::SOCKETS as usize }>;
 /// `BPF_F_MMAPABLE` (kernel 5.5): userspace sets single bits, as nobody else's may get lost.
 const MAPPED: usize = 1 << 10;
@@ -149,6 +150,10 @@ static BACKENDS6: Backends<Ip6> = Array::new();
 static SNAT4: Reservations<Ip4> = HashMap::new();
 #[btf_map(name = "snat6")]
 static SNAT6: Reservations<Ip6> = HashMap::new();
+#[btf_map(name = "connected4")]
+static CONNECTED4: Connections<Ip4> = Array::new();
+#[btf_map(name = "connected6")]
+static CONNECTED6: Connections<Ip6> = Array::new();
 #[btf_map(name = "sockets4")]
 static SOCKETS4: Sockets<Ip4> = LruHashMap::new();
 #[btf_map(name = "sockets6")]
@@ -195,6 +200,8 @@ pub(crate) trait Maps: Family {
     fn backends() -> &'static Backends<Self>;
     /// Map `snat4|6`.
     fn reservations() -> &'static Reservations<Self>;
+    /// Map `connected4|6`.
+    fn connected() -> &'static Connections<Self>;
     /// Map `sockets4|6`.
     fn sockets() -> &'static Sockets<Self>;
     /// This CPU's scratch memory; its content is whatever was left there.
@@ -227,7 +234,7 @@ fn any_contains<A: Family>(prefixes: &[Prefix<A>; PREFIXES], address: &A) -> boo
 
 macro_rules! family {
     ($family:ident, $sieve:ident $fragments:ident $flows:ident $evictable:ident $frontends:ident $infos:ident $nodes:ident $ranges:ident
-     $affinities:ident $backends:ident $reservations:ident $sockets:ident
+     $affinities:ident $backends:ident $reservations:ident $connected:ident $sockets:ident
      $scratch:ident $leaving:ident, $pods:ident $services:ident
      $node:ident $link:ident) => {
         impl Maps for $family {
@@ -276,6 +283,10 @@ macro_rules! family {
                 &$reservations
             }
             #[inline(always)]
+            fn connected() -> &'static Connections<Self> {
+                &$connected
+            }
+            #[inline(always)]
             fn sockets() -> &'static Sockets<Self> {
                 &$sockets
             }
@@ -307,9 +318,9 @@ macro_rules! family {
         }
     };
 }
-family!(Ip4, SIEVE4 FRAGMENTS4 FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 SOCKETS4 SCRATCH4 LEAVING4,
+family!(Ip4, SIEVE4 FRAGMENTS4 FLOWS4 EVICTABLE4 FRONTENDS4 FRONTEND_INFO4 NODES4 RANGES4 AFFINITY4 BACKENDS4 SNAT4 CONNECTED4 SOCKETS4 SCRATCH4 LEAVING4,
     pods4 services4 node4 address4);
-family!(Ip6, SIEVE6 FRAGMENTS6 FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 SOCKETS6 SCRATCH6 LEAVING6,
+family!(Ip6, SIEVE6 FRAGMENTS6 FLOWS6 EVICTABLE6 FRONTENDS6 FRONTEND_INFO6 NODES6 RANGES6 AFFINITY6 BACKENDS6 SNAT6 CONNECTED6 SOCKETS6 SCRATCH6 LEAVING6,
     pods6 services6 node6 address6);
 
 /// Map `config`; none until userspace has written it.

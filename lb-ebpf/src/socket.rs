@@ -1,18 +1,18 @@
 //! The socket path: a socket of this node dials a backend instead of the frontend, before there
 //! is any packet, and goes on believing that it talks to the frontend.
 
-use aya_ebpf::helpers::bpf_get_prandom_u32;
 use lb_common::{
-    decide::{Arrival, Decision, Forward, Request, TCP, UDP, decide},
+    addr::{Family, Ip4, Ip6},
+    decide::{Arrival, Decision, Request, TCP, UDP, decide},
     drops::Hook,
-    hash,
-    layout::{FlowKey, SocketFlow, SocketKey},
+    hash::{self, Draw},
+    layout::{FlowKey, FrontendInfo},
 };
 
 use crate::{
     affinity,
-    call::{Call, Mapped4, Plain4, Plain6, Seat},
-    globals,
+    call::{Call, Closing, Mapped4, Plain4, Plain6, Seat},
+    dialled, globals,
     live::{self, Live},
     maps::{self, Maps},
 };
@@ -87,6 +87,17 @@ pub(crate) fn name6(call: Call) -> i32 {
     PROCEED
 }
 
+/// The last close(2): nobody asks any more whom the socket dialled.
+#[inline(always)]
+pub(crate) fn release(socket: &Closing) -> i32 {
+    let cookie = socket.cookie();
+    dialled::forget::<Ip4>(cookie);
+    if !socket.is_of_v4() {
+        dialled::forget::<Ip6>(cookie);
+    }
+    PROCEED
+}
+
 /// UDP too, unless switched off: without it the node's own resolver, whose sockets are connected,
 /// would not reach a cluster DNS.
 #[inline(always)]
@@ -136,7 +147,13 @@ fn dial<S: Seat<Address: Maps>, const NAMED: bool>(call: Call) -> i32 {
         arrival,
         begins: true,
     };
-    match decide(&live, &request, draw(&call, &flow, live.config().hash_key)) {
+    let (cookie, now) = (call.cookie(), live::now());
+    let draw = BySocket {
+        flow: &flow,
+        key: live.config().hash_key ^ cookie,
+        now,
+    };
+    match decide(&live, &request, draw) {
         Decision::Pass | Decision::AnswerPing => PROCEED,
         Decision::Drop(reason) => {
             maps::count(Hook::Socket, reason);
@@ -153,66 +170,50 @@ fn dial<S: Seat<Address: Maps>, const NAMED: bool>(call: Call) -> i32 {
             FAIL
         }
         Decision::Forward(forward) => {
-            redirect::<S, NAMED>(call, &flow, &forward);
+            let backend = forward.backend;
+            if NAMED == EACH_TIME {
+                dialled::note_of_datagrams(cookie, &flow, &forward);
+            } else {
+                dialled::note(cookie, &flow, &forward);
+            }
+            affinity::remember(&forward, &flow.source, now);
+            S::set_address(&call, &backend.address);
+            call.set_port(backend.port);
             PROCEED
         }
     }
 }
 
-/// TCP draws anew for each connection; a UDP socket keeps to one backend for as long as the pool
-/// stays, as it would with a flow.
-#[inline(always)]
-fn draw<A: Maps>(call: &Call, flow: &FlowKey<A>, key: u64) -> u32 {
-    if flow.protocol == TCP {
-        // SAFETY: the helper takes nothing.
-        unsafe { bpf_get_prandom_u32() }
-    } else {
-        hash::draw(flow, key ^ call.cookie())
-    }
+/// The draw of a socket, which has no port yet. TCP draws anew for each connection; a UDP socket keeps
+/// to one backend for as long as the pool stays, as it would with a flow.
+#[derive(Clone, Copy)]
+struct BySocket<'f, A> {
+    flow: &'f FlowKey<A>,
+    /// The node's key and the socket's cookie.
+    key: u64,
+    /// Jiffies, low 32 bits.
+    now: u32,
 }
 
-/// Writes the backend into the call, and notes for the socket whom it dialled.
-#[inline(always)]
-fn redirect<S: Seat<Address: Maps>, const NAMED: bool>(
-    call: Call,
-    flow: &FlowKey<S::Address>,
-    forward: &Forward<'_, S::Address>,
-) {
-    let backend = forward.backend;
-    let key = SocketKey::new(call.cookie(), backend.address, backend.port);
-    let dialled = SocketFlow {
-        frontend: flow.destination,
-        port: flow.destination_port,
-        reserved: 0,
-        service_port: forward.info.service_port,
-        generation: backend.generation,
-    };
-    let sockets = S::Address::sockets();
-    // To look costs a tenth of what it does to write the same again.
-    let is_noted = NAMED == EACH_TIME
-        && (sockets.get_ptr(&key)).is_some_and(|noted| {
-            // SAFETY: as in `give_frontend`; what is not read whole is not what is to be noted.
-            unsafe { *noted == dialled }
-        });
-    if !is_noted {
-        // An LRU map always has room; without an entry the socket would see the backend's name.
-        let _unlikely = sockets.insert(&key, &dialled, 0);
+impl<A: Family> Draw<A> for BySocket<'_, A> {
+    #[inline(always)]
+    fn draw(&self, _: &FrontendInfo<A>) -> u32 {
+        if self.flow.protocol == TCP {
+            // Apart from the cookie: both count up, and their difference may be the same each time.
+            hash::finish(hash::mix(self.key, u64::from(self.now) << 32))
+        } else {
+            hash::draw(self.flow, self.key)
+        }
     }
-    affinity::remember(forward, &flow.source, live::now());
-    S::set_address(&call, &backend.address);
-    call.set_port(backend.port);
 }
 
 /// Replaces the backend that the call returns by the frontend that the socket dialled.
 #[inline(never)]
 fn give_frontend<S: Seat<Address: Maps>>(call: Call) {
-    let key = SocketKey::new(call.cookie(), S::address(&call), call.port());
-    let Some(dialled) = S::Address::sockets().get_ptr(&key) else {
-        return;
-    };
-    // SAFETY: an element that is recycled meanwhile belongs to a socket that has been quiet for
-    // longer than this one.
-    let dialled = unsafe { *dialled };
-    S::set_address(&call, &dialled.frontend);
-    call.set_port(dialled.port);
+    if let Some((frontend, port)) =
+        dialled::frontend(call.cookie(), &S::address(&call), call.port())
+    {
+        S::set_address(&call, &frontend);
+        call.set_port(port);
+    }
 }

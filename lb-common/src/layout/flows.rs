@@ -168,50 +168,6 @@ pub struct Reservation<A> {
     pub frontend_port: u16,
 }
 
-/// Map `sockets4|6`: a socket and the backend that it talks to.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(C)]
-pub struct SocketKey<A> {
-    /// The socket's cookie, lower half first.
-    pub cookie: [u32; 2],
-    /// The backend's address.
-    pub backend: A,
-    /// The backend's port, host order.
-    pub port: u16,
-    /// Zero.
-    pub reserved: u16,
-}
-
-impl<A> SocketKey<A> {
-    /// The key of a socket and its backend (port in host order).
-    #[inline(always)]
-    #[must_use]
-    pub const fn new(cookie: u64, backend: A, port: u16) -> Self {
-        Self {
-            cookie: [cookie as u32, (cookie >> 32) as u32],
-            backend,
-            port,
-            reserved: 0,
-        }
-    }
-}
-
-/// Map `sockets4|6`: the frontend that the socket dialled.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(C)]
-pub struct SocketFlow<A> {
-    /// The frontend's address.
-    pub frontend: A,
-    /// The frontend's port, host order.
-    pub port: u16,
-    /// Zero.
-    pub reserved: u16,
-    /// Id of the service port (map `services`).
-    pub service_port: u32,
-    /// The backend's generation.
-    pub generation: u32,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

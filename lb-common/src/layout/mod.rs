@@ -10,6 +10,7 @@ mod names;
 mod node;
 mod services;
 mod sieve;
+mod sockets;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -19,6 +20,7 @@ pub use names::*;
 pub use node::*;
 pub use services::*;
 pub use sieve::*;
+pub use sockets::*;
 
 use crate::addr::{Family, Ip4, Ip6};
 use crate::limits::{PREFIXES, SIEVE_WORDS, TEXT};
@@ -73,6 +75,8 @@ plain_per_family! {
     FragmentKey = 2 addresses + 4 + 4;
     AffinityKey = 1 addresses + 4;
     Reservation = 2 addresses + 4;
+    Connected = 64 addresses + 8 * 8 + 32 * (8 + 8 + 2 + 2 + 4);
+    Dialled = 2 addresses + 8 + 8 + 2 + 2 + 4;
     SocketKey = 1 addresses + 8 + 4;
     SocketFlow = 1 addresses + 4 + 8;
     Sieve = 2 addresses + 8 + 8 + 8 * SIEVE_WORDS;

@@ -29,6 +29,8 @@ pub enum Attachment {
     Getpeername4 = 29,
     /// IPv6 `getpeername`.
     Getpeername6 = 30,
+    /// The last close of a socket (`BPF_CGROUP_INET_SOCK_RELEASE`), kernel 5.9 and later.
+    SocketRelease = 34,
     /// XDP at a network link.
     Xdp = 37,
     /// tcx at the ingress of a network link, kernel 6.6 and later.

@@ -10,7 +10,6 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::thread;
 
-use lb_common::layout::SocketKey;
 use nix::sched::{CloneFlags, setns};
 
 use crate::dataplane::kernel::{KernelFamily, KernelTables};
@@ -73,9 +72,9 @@ fn is_left<A: KernelFamily>(
         return false;
     };
     let port = socket.peer().port();
-    let key = SocketKey::new(socket.cookie(), address, port);
-    let dialled = A::maps(tables).socket(&key).ok().flatten();
-    dialled.is_some_and(|dialled| stopped.contains(&(dialled.service_port, address, port)))
+    let dialled = A::maps(tables).dialled(socket.cookie(), address, port);
+    let service_port = dialled.ok().flatten();
+    service_port.is_some_and(|service_port| stopped.contains(&(service_port, address, port)))
 }
 
 /// Every network namespace that a process is in, each once.

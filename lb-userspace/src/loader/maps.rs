@@ -11,7 +11,7 @@ use crate::bpf::{MapInfo, first_element};
 
 /// The maps that are pinned, under these names. Others of the object hold what ends with the
 /// packet, and each loaded instance has its own.
-pub const PINNED: [&str; 29] = [
+pub const PINNED: [&str; 31] = [
     "config",
     "sieve4",
     "sieve6",
@@ -39,6 +39,8 @@ pub const PINNED: [&str; 29] = [
     "affinity6",
     "links",
     "drops",
+    "connected4",
+    "connected6",
     "sockets4",
     "sockets6",
 ];

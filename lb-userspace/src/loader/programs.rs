@@ -253,6 +253,7 @@ fn load(program: &mut Program) -> Result<OwnedFd, ProgramError> {
         Program::SchedClassifier(program) => program.load()?,
         Program::Xdp(program) => program.load()?,
         Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSock(program) => program.load()?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     Ok(program.fd()?.as_fd().try_clone_to_owned()?)

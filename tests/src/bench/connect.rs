@@ -1,14 +1,17 @@
-//! What does connect(2) on a VIP cost, and what a datagram that names one? The whole time of the program, as
+//! What does connect(2) on a VIP cost, what the close(2) after it, and what a datagram that names one? The whole time of the program, as
 //! the kernel counts it around real calls of sockets in a cgroup of their own; nothing is subtracted.
 
+use std::any::Any;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::Ebpf;
+use aya::programs::{CgroupAttachMode, Program, ProgramInfo};
 use aya::sys::{Stats, enable_stats};
+use lb_common::connected;
 use lb_common::drops::Hook;
-use lb_common::layout::{SocketFlow, SocketKey};
+use lb_common::layout::{Connected, SocketFlow, SocketKey};
 use lb_userspace::tables::PerFamily;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -16,7 +19,7 @@ use super::load::{Objects, Whose};
 use super::report::Row;
 use super::rounds::interleave;
 use super::world::{self, address};
-use crate::datapath::maps::{Plain, hash};
+use crate::datapath::maps::{Plain, element, hash};
 use crate::leftovers::{self, Guard};
 use crate::netns::Netns;
 use crate::sockets::Sockets;
@@ -24,6 +27,12 @@ use crate::topology::Family;
 
 /// Calls in a turn.
 const CALLS: u32 = 400;
+
+/// Our program that sees sockets go.
+const RELEASE: &str = "sock_release";
+
+/// The last of them may go in the process that opened it, a moment later.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where the calls are made: a cgroup, and a process in it that opens the sockets.
 pub(super) struct Callers {
@@ -60,16 +69,29 @@ enum Kind {
     Udp,
     /// sendto(2), always the same socket.
     Datagrams,
+    /// The last close(2) of what had connected.
+    Close,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Datagrams];
+    const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Close, Self::Datagrams];
+
+    /// Our program that has to be there, too, for ours to find what it would find.
+    const fn other(self, family: Family) -> &'static str {
+        match (self, family) {
+            (Self::Close, Family::V4) => "sock_connect4",
+            (Self::Close, Family::V6) => "sock_connect6",
+            _ => RELEASE,
+        }
+    }
 
     /// The floor's program, and ours.
     const fn programs(self, family: Family) -> [&'static str; 2] {
         match (self, family) {
             (Self::Datagrams, Family::V4) => ["send_lookup4", "sock_sendmsg4"],
             (Self::Datagrams, Family::V6) => ["send_lookup6", "sock_sendmsg6"],
+            (Self::Close, Family::V4) => ["connect_lookup4", RELEASE],
+            (Self::Close, Family::V6) => ["connect_lookup6", RELEASE],
             (_, Family::V4) => ["connect_lookup4", "sock_connect4"],
             (_, Family::V6) => ["connect_lookup6", "sock_connect6"],
         }
@@ -80,6 +102,7 @@ impl Kind {
         match self {
             Self::Tcp => ("connect", "TCP", [1.6, 1.3]),
             Self::Udp => ("connect", "UDP", [2.0, 1.3]),
+            Self::Close => ("close", "TCP", [1.0, 0.5]),
             Self::Datagrams => ("sendmsg", "UDP, one socket", [2.0, 1.3]),
         }
     }
@@ -132,15 +155,17 @@ impl Calls {
     /// Nanoseconds for each call.
     fn turn(&self, objects: &mut Objects, callers: &Callers) -> Result<f64> {
         let cgroup = File::open(callers.cgroup.path())?;
-        let ebpf = objects.of_mut(self.whose);
-        let program = ebpf
-            .program_mut(self.program)
-            .with_context(|| format!("no program {}", self.program))?;
-        let program: &mut CgroupSockAddr = program.try_into()?;
-        let link = program.attach(cgroup, CgroupAttachMode::Single)?;
-        // Detached when it goes.
-        let _attached = program.take_link(link)?;
-        let before = program.info()?;
+        // Both are detached when they go.
+        let _attached = attach(objects.of_mut(self.whose), self.program, &cgroup)?;
+        let _other = match self.whose {
+            Whose::Floors => None,
+            Whose::Ours => Some(attach(
+                &mut objects.ours,
+                self.kind.other(self.family),
+                &cgroup,
+            )?),
+        };
+        let before = objects.program_info(self.whose, self.program)?;
         let mut last = None;
         for _ in 0..CALLS {
             let socket = match last.take() {
@@ -150,23 +175,31 @@ impl Calls {
             self.call(&socket);
             last = Some(socket);
         }
-        let after = objects.program_info(self.whose, self.program)?;
-        let count = after.run_count() - before.run_count();
+        let last = last.context("no calls")?;
+        let cookie = last.cookie()?;
+        if self.kind == Kind::Close {
+            drop(last);
+        }
+        let called = |after: &ProgramInfo| after.run_count() - before.run_count();
+        let mut after = objects.program_info(self.whose, self.program)?;
+        let since = Instant::now();
+        while called(&after) < u64::from(CALLS) && since.elapsed() < PATIENCE {
+            after = objects.program_info(self.whose, self.program)?;
+        }
+        let count = called(&after);
         ensure!(
             count == u64::from(CALLS),
             "{}: the kernel counted {count} calls of {CALLS}",
             self.program
         );
-        if let Some(socket) = last {
-            self.check(objects, &socket)?;
-        }
+        self.check(objects, cookie)?;
         let took = after.run_time().saturating_sub(before.run_time());
         Ok(took.as_secs_f64() * 1e9 / f64::from(CALLS))
     }
 
     fn open(&self, callers: &Callers) -> Result<Socket> {
         let (kind, protocol) = match self.kind {
-            Kind::Tcp => (Type::STREAM, Protocol::TCP),
+            Kind::Tcp | Kind::Close => (Type::STREAM, Protocol::TCP),
             Kind::Udp | Kind::Datagrams => (Type::DGRAM, Protocol::UDP),
         };
         let domain = Domain::for_address(world::cluster_ip(self.family));
@@ -178,39 +211,73 @@ impl Calls {
     fn call(&self, socket: &Socket) {
         let service = SockAddr::from(world::cluster_ip(self.family));
         let _either = match self.kind {
-            Kind::Tcp | Kind::Udp => socket.connect(&service).is_ok(),
+            Kind::Tcp | Kind::Udp | Kind::Close => socket.connect(&service).is_ok(),
             Kind::Datagrams => socket.send_to(b"hello", &service).is_ok(),
         };
     }
 
-    /// The last call must have been given a backend.
-    fn check(&self, objects: &mut Objects, socket: &Socket) -> Result<()> {
+    /// The last call must have been given a backend, and a socket that is closed must be forgotten.
+    fn check(&self, objects: &mut Objects, cookie: u64) -> Result<()> {
         if self.whose == Whose::Floors {
             return Ok(());
         }
-        match self.family {
-            Family::V4 => self.check_family::<lb_common::Ip4>(objects, socket),
-            Family::V6 => self.check_family::<lb_common::Ip6>(objects, socket),
-        }
+        let is_noted = match self.family {
+            Family::V4 => self.is_noted::<lb_common::Ip4>(objects, cookie)?,
+            Family::V6 => self.is_noted::<lb_common::Ip6>(objects, cookie)?,
+        };
+        ensure!(
+            is_noted == (self.kind != Kind::Close),
+            "{}: the last call left a wrong note, or none",
+            self.program
+        );
+        Ok(())
     }
 
-    fn check_family<A: PerFamily>(&self, objects: &mut Objects, socket: &Socket) -> Result<()> {
-        let cookie = socket.cookie()?;
-        let name = if A::WORDS == 1 {
-            "sockets4"
+    /// Whether the socket is noted with one of the backends.
+    fn is_noted<A: PerFamily>(&self, objects: &mut Objects, cookie: u64) -> Result<bool> {
+        let ours = &mut objects.ours;
+        let is_of: Box<dyn Fn(A, u16) -> bool> = if self.kind == Kind::Datagrams {
+            let name = if A::WORDS == 1 {
+                "sockets4"
+            } else {
+                "sockets6"
+            };
+            let noted = hash::<SocketKey<A>, SocketFlow<A>>(ours, name)?;
+            Box::new(move |backend, port| {
+                let key = SocketKey::new(cookie, backend, port);
+                noted.get(&Plain(key), 0).is_ok()
+            })
         } else {
-            "sockets6"
-        };
-        let noted = hash::<SocketKey<A>, SocketFlow<A>>(&mut objects.ours, name)?;
-        let is_noted = |backend: &SocketAddr| -> Result<bool> {
-            let key = SocketKey::new(cookie, address::<A>(backend.ip())?, backend.port());
-            Ok(noted.get(&Plain(key), 0).is_ok())
+            let name = if A::WORDS == 1 {
+                "connected4"
+            } else {
+                "connected6"
+            };
+            let noted: Connected<A> = element(ours, name, connected::index(cookie))?;
+            Box::new(move |backend, port| noted.get(cookie, &backend, port).is_some())
         };
         for backend in world::backends(self.family) {
-            if is_noted(&backend)? {
-                return Ok(());
+            if is_of(address::<A>(backend.ip())?, backend.port()) {
+                return Ok(true);
             }
         }
-        anyhow::bail!("{}: the last call got no backend", self.program)
+        Ok(false)
     }
+}
+
+/// Attaches a program to the cgroup, beside whatever is there at other hooks.
+fn attach(ebpf: &mut Ebpf, name: &str, cgroup: &File) -> Result<Box<dyn Any>> {
+    let program = ebpf.program_mut(name);
+    let program = program.with_context(|| format!("no program {name}"))?;
+    Ok(match program {
+        Program::CgroupSockAddr(program) => {
+            let link = program.attach(cgroup, CgroupAttachMode::Single)?;
+            Box::new(program.take_link(link)?)
+        }
+        Program::CgroupSock(program) => {
+            let link = program.attach(cgroup, CgroupAttachMode::Single)?;
+            Box::new(program.take_link(link)?)
+        }
+        _ => bail!("{name} is for no cgroup"),
+    })
 }

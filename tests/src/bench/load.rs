@@ -104,6 +104,7 @@ fn load(loader: &mut EbpfLoader<'_>, file: &Path) -> Result<Ebpf> {
             Program::SchedClassifier(program) => program.load(),
             Program::Xdp(program) => program.load(),
             Program::CgroupSockAddr(program) => program.load(),
+            Program::CgroupSock(program) => program.load(),
             _ => bail!("{}: what is {name}?", file.display()),
         }
         .with_context(|| format!("cannot load program {name}"))?;

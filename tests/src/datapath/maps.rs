@@ -73,6 +73,16 @@ pub(crate) fn put_array<V: Pod>(
     Ok(())
 }
 
+/// One element of an array.
+pub(crate) fn element<V: Pod>(bpf: &mut Ebpf, name: &str, index: u32) -> Result<V> {
+    let map = bpf.map_mut(name).with_context(|| missing(name))?;
+    let map: Array<_, Plain<V>> = Array::try_from(map).with_context(|| format!("map {name}"))?;
+    let element = map.get(&index, 0);
+    Ok(element
+        .with_context(|| format!("map {name}, index {index}"))?
+        .0)
+}
+
 /// Writes all tables.
 pub(crate) fn write(bpf: &mut Ebpf, tables: &Tables) -> Result<()> {
     put_array(bpf, "config", [(0, tables.config)])?;

@@ -39,10 +39,11 @@ struct Kind {
 
 const TC: u32 = 3;
 const XDP: u32 = 6;
+const SOCKET: u32 = 9;
 const SOCKET_ADDRESS: u32 = 18;
 
 /// What each program is.
-const KINDS: [(&str, Kind); 14] = [
+const KINDS: [(&str, Kind); 15] = [
     ("tc_pod_in", kind(TC, 0)),
     ("tc_pod_out", kind(TC, 0)),
     ("tc_uplink_in", kind(TC, 0)),
@@ -57,6 +58,7 @@ const KINDS: [(&str, Kind); 14] = [
     ("sock_recvmsg6", kind(SOCKET_ADDRESS, 20)),
     ("sock_getpeer4", kind(SOCKET_ADDRESS, 29)),
     ("sock_getpeer6", kind(SOCKET_ADDRESS, 30)),
+    ("sock_release", kind(SOCKET, 34)),
 ];
 
 const fn kind(program: u32, attachment: u32) -> Kind {

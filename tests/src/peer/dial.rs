@@ -80,7 +80,7 @@ pub enum Failure {
     Reset,
     /// EPERM.
     NotPermitted,
-    /// An answer came from another address than was asked.
+    /// An answer came from another address than was asked, or the socket says that it is connected to this one.
     Stranger(SocketAddr),
     /// The answer makes no sense.
     Garbled(String),
@@ -207,6 +207,12 @@ impl Dial {
         start: Instant,
     ) -> Result<(String, SocketAddr), Failure> {
         socket.connect_timeout(&self.to.into(), self.patience)?;
+        // None where it was reset meanwhile, which shows below.
+        if let Some(peer) = socket.peer_addr().ok().and_then(|peer| peer.as_socket())
+            && peer != self.to
+        {
+            return Err(Failure::Stranger(peer));
+        }
         let own = inet(&socket.local_addr()?)?;
         socket.write_all(format!("GET {HOST_NAME} HTTP/1.0\r\n\r\n").as_bytes())?;
         let mut text = Vec::new();

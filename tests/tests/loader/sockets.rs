@@ -12,13 +12,14 @@ use lb_userspace::bpf::program::{ProgramInfo, at_cgroup};
 use lb_userspace::loader::{LoadError, uninstall};
 use lb_userspace::settings::SocketScope;
 
-const PINS: [&str; 8] = [
+const PINS: [&str; 9] = [
     "cgroup-connect4",
     "cgroup-connect6",
     "cgroup-getpeer4",
     "cgroup-getpeer6",
     "cgroup-recvmsg4",
     "cgroup-recvmsg6",
+    "cgroup-release",
     "cgroup-sendmsg4",
     "cgroup-sendmsg6",
 ];

@@ -12,6 +12,7 @@ mod netem;
 mod others;
 mod path_mtu;
 mod sctp;
+mod sockets;
 mod takeover;
 mod udp;
 mod unreachable;

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use lb_common::addr::{Ip4, Ip6};
+use lb_common::connected;
 use lb_common::layout::{
-    Affinity, AffinityKey, Backend, Flow, FlowKey, FrontendInfo, FrontendKey, FrontendRef, Link,
-    RangeKey, Reservation, Sieve, SocketFlow, SocketKey,
+    Affinity, AffinityKey, Backend, Connected, Flow, FlowKey, FrontendInfo, FrontendKey,
+    FrontendRef, Link, RangeKey, Reservation, Sieve, SocketFlow, SocketKey,
 };
 
 use super::sieve::KernelSieve;
@@ -23,6 +24,8 @@ pub trait KernelFamily: PerFamily {
     const SNAT: &str;
     /// Name of map `affinity4|6`.
     const AFFINITY: &str;
+    /// Name of map `connected4|6`.
+    const CONNECTED: &str;
     /// Name of map `sockets4|6`.
     const SOCKETS: &str;
 
@@ -34,6 +37,7 @@ impl KernelFamily for Ip4 {
     const FLOWS: &str = "flows4";
     const SNAT: &str = "snat4";
     const AFFINITY: &str = "affinity4";
+    const CONNECTED: &str = "connected4";
     const SOCKETS: &str = "sockets4";
 
     fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
@@ -45,6 +49,7 @@ impl KernelFamily for Ip6 {
     const FLOWS: &str = "flows6";
     const SNAT: &str = "snat6";
     const AFFINITY: &str = "affinity6";
+    const CONNECTED: &str = "connected6";
     const SOCKETS: &str = "sockets6";
 
     fn maps(tables: &super::KernelTables) -> &FamilyMaps<Self> {
@@ -90,6 +95,7 @@ pub struct FamilyMaps<A> {
     flows: Map<FlowKey<A>, Flow<A>>,
     snat: Map<FlowKey<A>, Reservation<A>>,
     affinity: Map<AffinityKey<A>, Affinity>,
+    connected: Map<u32, Connected<A>>,
     sockets: Map<SocketKey<A>, SocketFlow<A>>,
 }
 
@@ -105,6 +111,7 @@ impl<A: KernelFamily> FamilyMaps<A> {
             flows: open(pin_dir, A::FLOWS, Map::open)?,
             snat: open(pin_dir, A::SNAT, Map::open)?,
             affinity: open(pin_dir, A::AFFINITY, Map::open)?,
+            connected: open(pin_dir, A::CONNECTED, Map::open)?,
             sockets: open(pin_dir, A::SOCKETS, Map::open)?,
         })
     }
@@ -314,12 +321,27 @@ impl<A: KernelFamily> FamilyMaps<A> {
         delete(&self.snat, A::SNAT, key)
     }
 
-    /// What the socket dialled that talks to this backend; none if it dialled the backend itself.
+    /// Id of the service port that the socket with this cookie dialled which talks to this backend (port in
+    /// host order); none if it dialled the backend itself.
     ///
     /// # Errors
     /// See [`DataplaneError`].
-    pub fn socket(&self, key: &SocketKey<A>) -> Result<Option<SocketFlow<A>>, DataplaneError> {
-        self.sockets.get(key).map_err(failed(A::SOCKETS, "read"))
+    pub fn dialled(
+        &self,
+        cookie: u64,
+        backend: A,
+        port: u16,
+    ) -> Result<Option<u32>, DataplaneError> {
+        let connected = self.connected.get(&connected::index(cookie));
+        let connected = connected.map_err(failed(A::CONNECTED, "read"))?;
+        if let Some(dialled) =
+            connected.and_then(|connected| connected.get(cookie, &backend, port).copied())
+        {
+            return Ok(Some(dialled.service_port));
+        }
+        let named = self.sockets.get(&SocketKey::new(cookie, backend, port));
+        let named = named.map_err(failed(A::SOCKETS, "read"))?;
+        Ok(named.map(|named| named.service_port))
     }
 
     /// How full `flows4|6`, `snat4|6` and `affinity4|6` are. The kernel keeps no count of them: all
