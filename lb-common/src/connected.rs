@@ -1,11 +1,12 @@
 //! Which frontend did a connected socket dial? Where that is noted, and which note gives way.
 //!
 //! An array, not an LRU map: to insert into one takes longer than all else that connect(2) asks for. A
-//! socket's cookie says in which set of notes it is. Cookies count up, so that sockets which are opened
-//! one after the other are in different sets; and whose notes a set has is said apart from them, for eight
-//! sets in one cache line, so that connect(2) waits for no memory. A note is taken back when its socket is
-//! closed. Only where all sockets of a set are open the one gives way that was opened first. Nothing
-//! is locked: two CPUs that write at once leave what its sum does not fit, and which is nobody's.
+//! socket's cookie says in which set of notes it is. Cookies count up (on each CPU for itself, thousands at a
+//! time), so that sockets which dial one after the other are in different sets; and whose notes a set has is
+//! said apart from them, for eight sets in one cache line, so that connect(2) waits for no memory. A note is
+//! taken back when its socket is closed (but for the kernel's own, whose close no program sees). Where all of
+//! a set are taken, the one gives way whose cookie is the oldest. Nothing is locked: two CPUs that write at
+//! once leave what its sum does not fit, and which is nobody's.
 
 use crate::addr::Family;
 use crate::layout::{Connected, Dialled};
@@ -15,23 +16,42 @@ use crate::limits::{CONNECTED, CONNECTED_SETS, CONNECTED_WAYS};
 #[inline(always)]
 #[must_use]
 pub const fn index(cookie: u64) -> u32 {
-    (cookie / CONNECTED_SETS as u64) as u32 & (CONNECTED - 1)
+    (place_of(cookie) / CONNECTED_SETS as u64) as u32 & (CONNECTED - 1)
 }
 
 /// Which of the element's sets does.
 #[inline(always)]
 #[must_use]
 pub const fn set(cookie: u64) -> usize {
-    cookie as usize & (CONNECTED_SETS - 1)
+    place_of(cookie) as usize & (CONNECTED_SETS - 1)
 }
 
-/// Tells the sockets of a set from each other, but for those that are half a billion apart. Never zero: the
-/// highest bit is always set.
-const fn tag(cookie: u64) -> u16 {
-    IN_USE | (cookie / (CONNECTED as u64 * CONNECTED_SETS as u64)) as u16
+/// The set, of all; the higher bits have a say in it, as every other cookie may be that of a socket which dials
+/// nobody.
+const fn place_of(cookie: u64) -> u64 {
+    cookie ^ (cookie / SETS)
+}
+
+/// Sets in all.
+const SETS: u64 = CONNECTED as u64 * CONNECTED_SETS as u64;
+
+/// Tells the sockets of a set from each other, but for those that are half a billion apart. Never zero, which is
+/// nobody's: the highest bit is always set.
+#[inline(always)]
+#[must_use]
+pub const fn tag(cookie: u64) -> u16 {
+    IN_USE | (cookie / SETS) as u16
 }
 
 const IN_USE: u16 = 1 << 15;
+
+/// The tags of a set as one word, the first way's lowest.
+#[inline(always)]
+#[must_use]
+pub const fn word(tags: [u16; CONNECTED_WAYS]) -> u64 {
+    let [first, second, third, fourth] = tags;
+    first as u64 | (second as u64) << 16 | (third as u64) << 32 | (fourth as u64) << 48
+}
 
 /// Where in its set the socket is noted, as its tags say.
 #[inline(always)]
@@ -39,7 +59,7 @@ const IN_USE: u16 = 1 << 15;
 pub const fn find(tags: u64, cookie: u64) -> Option<usize> {
     let mut way = 0;
     while way < CONNECTED_WAYS {
-        if of_way(tags, way) == tag(cookie) {
+        if (tags >> (16 * way)) as u16 == tag(cookie) {
             return Some(way);
         }
         way += 1;
@@ -48,7 +68,7 @@ pub const fn find(tags: u64, cookie: u64) -> Option<usize> {
 }
 
 /// Where in its set, that has these tags, the socket is to be noted: where it is, or else where nobody is,
-/// or else in place of the one that was opened first.
+/// or else in place of the one whose cookie is the oldest.
 #[inline(always)]
 #[must_use]
 pub const fn place(tags: u64, cookie: u64) -> usize {
@@ -67,26 +87,16 @@ pub const fn place(tags: u64, cookie: u64) -> usize {
     WAY - (best as usize & WAY)
 }
 
-/// The tags once the socket is noted there.
-#[inline(always)]
-#[must_use]
-pub const fn with(tags: u64, way: usize, cookie: u64) -> u64 {
-    without(tags, way) | (tag(cookie) as u64) << (16 * way)
-}
-
-/// The tags once nobody is noted there.
-#[inline(always)]
-#[must_use]
-pub const fn without(tags: u64, way: usize) -> u64 {
-    tags & !(0xffff << (16 * way))
-}
-
 /// How well the way suits, and what remains of [`WAY`] without it, so that of equals the first is best. Without a
-/// branch that depends on memory: its age (and 0xffff for the socket itself) or, where nobody is, more than
-/// any age.
+/// branch that depends on memory: 0xffff for the socket itself; where nobody is, more than any age; else how
+/// much older the cookie is, which is nothing for one that is newer.
 const fn preference(tags: u64, cookie: u64, way: usize) -> u32 {
-    let (noted, tag) = (of_way(tags, way), tag(cookie));
+    let (noted, tag) = ((tags >> (16 * way)) as u16, tag(cookie));
     let age = tag.wrapping_sub(noted) & (!IN_USE | !noted);
+    let is_used = noted >> 15;
+    let is_newer = (age >> 14) & is_used;
+    // Twice, so that the least is still more than nothing.
+    let age = (age & is_newer.wrapping_sub(1)) << is_used | is_newer;
     (age.wrapping_sub(1) as u32) << 2 | (WAY - way) as u32
 }
 
@@ -97,16 +107,12 @@ const _: () = assert!(
     "four tags in a word, two bits for a way"
 );
 
-const fn of_way(tags: u64, way: usize) -> u16 {
-    (tags >> (16 * way)) as u16
-}
-
 impl<A: Family> Connected<A> {
     /// What the socket with this cookie dialled that is connected to this backend (port in host order).
     #[must_use]
     pub fn get(&self, cookie: u64, backend: &A, port: u16) -> Option<&Dialled<A>> {
         let set = set(cookie);
-        let dialled = &self.sets[set][find(self.tags[set], cookie)?];
+        let dialled = &self.sets[set][find(word(self.tags[set]), cookie)?];
         dialled.is_of(cookie, backend, port).then_some(dialled)
     }
 }
@@ -129,8 +135,8 @@ impl<A: Family> Dialled<A> {
         dialled
     }
 
-    /// Whether this is the whole note of this socket, which is connected to this backend (port in host
-    /// order), and not to somebody whom it dialled itself since.
+    /// Whether this is the whole note of this socket, and of its being connected to this backend (port in host
+    /// order), not to another that it dialled since.
     #[inline(always)]
     #[must_use]
     pub fn is_of(&self, cookie: u64, backend: &A, port: u16) -> bool {
@@ -172,65 +178,83 @@ mod tests {
     use super::*;
     use crate::addr::{Ip4, Ip6};
 
-    /// As many cookies later a socket is in the same set.
-    const AROUND: u64 = CONNECTED as u64 * CONNECTED_SETS as u64;
+    /// The tags once the socket is noted there, or nobody is.
+    fn with(tags: u64, way: usize, tag: u16) -> u64 {
+        tags & !(0xffff << (16 * way)) | u64::from(tag) << (16 * way)
+    }
 
     #[test]
     fn a_socket_is_noted_where_it_is_then_where_nobody_is_then_in_place_of_the_oldest() {
         // The tags begin anew amid them.
-        for first in [7, 7 + 0x7ffe * AROUND] {
-            let cookie = |i: u64| first + i * AROUND;
+        for first in [7, 7 + 0x7ffe * SETS] {
+            let cookie = |i: u64| first + i * SETS;
             let mut tags = 0;
             for (i, expected) in [(1, 0), (0, 1), (2, 2)] {
                 assert_eq!(place(tags, cookie(i)), expected);
-                tags = with(tags, expected, cookie(i));
+                tags = with(tags, expected, tag(cookie(i)));
                 assert_eq!(find(tags, cookie(i)), Some(expected));
             }
             assert_eq!(place(tags, cookie(2)), 2);
             assert_eq!(place(tags, cookie(3)), 3);
-            tags = with(tags, 3, cookie(3));
+            tags = with(tags, 3, tag(cookie(3)));
             assert_eq!(place(tags, cookie(4)), 1, "{first}");
             assert_eq!(place(tags, cookie(3)), 3);
-            tags = without(tags, 2);
+            tags = with(tags, 2, 0);
             assert_eq!(find(tags, cookie(2)), None);
             assert_eq!(place(tags, cookie(4)), 2);
-            tags = with(tags, 2, cookie(4));
-            tags = with(tags, place(tags, cookie(5)), cookie(5));
+            tags = with(tags, 2, tag(cookie(4)));
+            tags = with(tags, place(tags, cookie(5)), tag(cookie(5)));
             assert_eq!([0, 1].map(|i| find(tags, cookie(i))), [None, Some(0)]);
         }
     }
 
+    /// Another CPU has had its cookies for longer.
+    #[test]
+    fn an_older_cookie_takes_no_younger_ones_place_but_the_oldest() {
+        let tags = word([5, 0, 6, 7].map(|i| tag(i * SETS)));
+        assert_eq!(place(tags, SETS), 1);
+    }
+
     #[test]
     fn whatever_the_tags_are_it_is_noted_and_only_one_gives_way() {
-        let tags_of = [0, 0x8000, 0x8001, 0x8002, 0xbfff, 0xc000, 0xfffe, 0xffff];
-        for own in 0..8 {
-            let cookie = 3 + u64::from(tags_of[own] & 0x7fff) * AROUND;
+        let known = [0, 0x8000, 0x8001, 0x8002, 0xbfff, 0xc000, 0xfffe, 0xffff];
+        for own in known {
+            let cookie = 3 + u64::from(own & 0x7fff) * SETS;
             for mixture in 0..8_usize.pow(4) {
-                let noted = [0, 1, 2, 3].map(|way| tags_of[mixture >> (3 * way) & 7]);
-                let tags = (0..).zip(noted);
-                let tags = tags.fold(0, |tags, (way, tag)| tags | u64::from(tag) << (16 * way));
-                let way = place(tags, cookie);
-                let is_there = |tag| noted.contains(&tag);
-                let expected = if is_there(tag(cookie)) {
-                    tag(cookie)
-                } else if is_there(0) {
-                    0
-                } else {
-                    let age = |noted: &u16| tag(cookie).wrapping_sub(*noted) & 0x7fff;
-                    noted.into_iter().max_by_key(age).unwrap_or_default()
+                let noted = [0, 1, 2, 3].map(|way| known[mixture >> (3 * way) & 7]);
+                let way = place(word(noted), cookie);
+                // How much older, in 15 bits; nothing where it is newer.
+                let age = |noted: u16| match tag(cookie).wrapping_sub(noted) & 0x7fff {
+                    newer @ 0x4000.. => newer - newer,
+                    age => age,
                 };
-                assert_eq!(noted[way], expected, "{noted:x?}, {:x}", tag(cookie));
+                if noted.contains(&tag(cookie)) {
+                    assert_eq!(noted[way], tag(cookie), "{noted:x?}");
+                } else if noted.contains(&0) {
+                    assert_eq!(noted[way], 0, "{noted:x?}, {own:x}");
+                } else {
+                    let oldest = noted.map(age).into_iter().max();
+                    assert_eq!(Some(age(noted[way])), oldest, "{noted:x?}, {own:x}");
+                }
             }
         }
     }
 
     #[test]
     fn sockets_that_follow_each_other_are_in_different_sets() {
-        for cookie in 0..AROUND {
-            let at = u64::from(index(cookie)) * CONNECTED_SETS as u64 + set(cookie) as u64;
-            assert_eq!(at, cookie);
+        for first in [0, 5 * SETS] {
+            let mut seen = [false; SETS as usize];
+            for cookie in first..first + SETS {
+                let at = index(cookie) as usize * CONNECTED_SETS + set(cookie);
+                assert!(!core::mem::replace(&mut seen[at], true), "{cookie}");
+            }
         }
-        assert_eq!((index(5 * AROUND + 17), set(5 * AROUND + 17)), (2, 1));
+        // Every fourth for a long time.
+        let taken = (0..4 * SETS)
+            .step_by(4)
+            .map(|cookie| (index(cookie), set(cookie)));
+        let taken = taken.collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(taken.len() as u64, SETS);
     }
 
     /// Whichever words of it are another note's.
@@ -256,7 +280,7 @@ mod tests {
             8,
             Dialled::new(5, (backend, 8080), (frontend, 80), 3),
             Dialled::new(
-                5 + AROUND,
+                5 + SETS,
                 (Ip4::new(10, 244, 0, 8), 8080),
                 (frontend, 443),
                 4,

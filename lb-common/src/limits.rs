@@ -64,7 +64,7 @@ pub const CONNECTED_WAYS: usize = 4;
 /// Sets in an element of map `connected4|6`: what says who is in them fills a cache line.
 pub const CONNECTED_SETS: usize = 8;
 
-/// Elements of map `connected4|6`: in all, 65,536 open sockets per family that dialled a frontend.
+/// Elements of map `connected4|6`: in all, sets for 65,536 open sockets per family that dialled a frontend.
 pub const CONNECTED: u32 = 1 << 11;
 
 /// Source ranges per family.

@@ -72,6 +72,16 @@ impl Call {
         unsafe { bpf_get_netns_cookie(self.context.cast()) == node }
     }
 
+    /// Whether the socket is connected to somebody.
+    #[inline(always)]
+    pub(crate) fn is_connected(&self) -> bool {
+        // SAFETY: field of a valid context, from kernel 5.3 on; it points to the socket, and is never null here.
+        let socket = unsafe { read_volatile(&raw const (*self.context).__bindgen_anon_1.sk) };
+        // SAFETY: field of a socket that the call holds.
+        let port = unsafe { read_volatile((&raw const (*socket).dst_port).cast::<u16>()) };
+        port != 0
+    }
+
     /// Makes the call fail with this error number, where the kernel can (5.18); it fails with
     /// EPERM otherwise.
     #[inline(always)]

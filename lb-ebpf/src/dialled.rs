@@ -1,6 +1,7 @@
 //! Which frontend did a socket dial? Noted when it does, and asked whenever it is told with whom it
 //! talks.
 
+use core::mem::offset_of;
 use core::ptr;
 
 use lb_common::{
@@ -30,7 +31,7 @@ pub(crate) fn note<A: Maps>(cookie: u64, flow: &FlowKey<A>, forward: &Forward<'_
     // SAFETY: the element is there; what another CPU writes there meanwhile is none of either's: its
     // sum shows it.
     unsafe { *connected.note(way) = dialled };
-    connected.set_tags(connected::with(tags, way, cookie));
+    connected.set_tag(way, connected::tag(cookie));
 }
 
 /// Notes whom an unconnected socket sent a datagram to.
@@ -48,7 +49,7 @@ pub(crate) fn note_of_datagrams<A: Maps>(cookie: u64, flow: &FlowKey<A>, forward
     let sockets = A::sockets();
     // To look costs a tenth of what it does to write the same again.
     let is_noted = (sockets.get_ptr(&key)).is_some_and(|noted| {
-        // SAFETY: as in `frontend`; what is not read whole is not what is to be noted.
+        // SAFETY: as in `of_datagrams`; what is not read whole is not what is to be noted.
         unsafe { *noted == dialled }
     });
     if !is_noted {
@@ -57,10 +58,19 @@ pub(crate) fn note_of_datagrams<A: Maps>(cookie: u64, flow: &FlowKey<A>, forward
     }
 }
 
-/// The frontend that the socket dialled which talks to this backend (ports in host order).
+/// The frontend that the socket dialled which talks to this backend (ports in host order). One that is not
+/// connected any more has its last connection still noted.
 #[inline(always)]
-pub(crate) fn frontend<A: Maps>(cookie: u64, backend: &A, port: u16) -> Option<(A, u16)> {
-    of_connected(cookie, backend, port).or_else(|| of_datagrams(cookie, backend, port))
+pub(crate) fn frontend<A: Maps>(
+    cookie: u64,
+    is_connected: bool,
+    backend: &A,
+    port: u16,
+) -> Option<(A, u16)> {
+    let dialled = is_connected.then(|| of_connected(cookie, backend, port));
+    dialled
+        .flatten()
+        .or_else(|| of_datagrams(cookie, backend, port))
 }
 
 #[inline(always)]
@@ -88,11 +98,13 @@ pub(crate) fn forget<A: Maps>(cookie: u64) {
     let Some(connected) = element::<A>(cookie) else {
         return;
     };
-    let tags = connected.tags();
-    if let Some(way) = connected::find(tags, cookie) {
-        connected.set_tags(connected::without(tags, way));
+    if let Some(way) = connected::find(connected.tags(), cookie) {
+        connected.set_tag(way, NOBODY);
     }
 }
+
+/// The tag of a note that is nobody's.
+const NOBODY: u16 = 0;
 
 /// The set of an element that a socket is in.
 struct InSet<A> {
@@ -113,23 +125,21 @@ impl<A: Maps> InSet<A> {
     #[inline(always)]
     fn tags(&self) -> u64 {
         // SAFETY: the word is there.
-        unsafe { ptr::read_volatile(self.word()) }
+        unsafe { ptr::read_volatile(self.word()) }.to_le()
     }
 
+    /// Only this one: what another CPU does to its neighbours meanwhile is not undone.
     #[inline(always)]
-    fn set_tags(&self, tags: u64) {
-        // SAFETY: the word is there. If another CPU has just written it, a name is forgotten, no more.
-        unsafe { ptr::write_volatile(self.word(), tags) };
+    fn set_tag(&self, way: usize, tag: u16) {
+        // SAFETY: the word is there, and `way` is less than it has tags.
+        unsafe { ptr::write_volatile(self.word().cast::<u16>().add(way), tag) };
     }
 
     #[inline(always)]
     fn word(&self) -> *mut u64 {
-        // SAFETY: the element is there, and `set` is less than there are sets.
-        unsafe {
-            (&raw mut (*self.connected).tags)
-                .cast::<u64>()
-                .add(self.set)
-        }
+        const { assert!(offset_of!(Connected<A>, tags) == 0) }
+        // SAFETY: the element is there, begins with the tags, and `set` is less than it has sets.
+        unsafe { self.connected.cast::<u64>().add(self.set) }
     }
 
     /// The `way`th note of the set, each word read once: what is summed must be what is given. Not the whole

@@ -95,11 +95,12 @@ type Infos<A> = Array<FrontendInfo<A>, { limits::POOLS as usize }>;
 type Backends<A> = Array<Backend<A>, { limits::BACKENDS as usize }>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { limits::AFFINITIES as usize }>;
 type Reservations<A> = HashMap<FlowKey<A>, Reservation<A>, { limits::RESERVATIONS as usize }>;
-type Connections<A> = Array<Connected<A>, { limits::CONNECTED as usize }>;
 type Sockets<A> = LruHashMap<SocketKey<A>, SocketFlow<A>, { limits::SOCKETS as usize }>;
 /// `BPF_F_MMAPABLE` (kernel 5.5): userspace sets single bits, as nobody else's may get lost.
 const MAPPED: usize = 1 << 10;
 type Sieves<A> = Array<Sieve<A>, 1, MAPPED>;
+/// Here for its values to begin on a page, and each with a cache line.
+type Connections<A> = Array<Connected<A>, { limits::CONNECTED as usize }, MAPPED>;
 type Nodes<A> = HashMap<A, u32, { limits::NODE_ADDRESSES as usize }>;
 
 #[btf_map(name = "config")]

@@ -210,9 +210,13 @@ impl<A: Family> Draw<A> for BySocket<'_, A> {
 /// Replaces the backend that the call returns by the frontend that the socket dialled.
 #[inline(never)]
 fn give_frontend<S: Seat<Address: Maps>>(call: Call) {
-    if let Some((frontend, port)) =
-        dialled::frontend(call.cookie(), &S::address(&call), call.port())
-    {
+    let dialled = dialled::frontend(
+        call.cookie(),
+        call.is_connected(),
+        &S::address(&call),
+        call.port(),
+    );
+    if let Some((frontend, port)) = dialled {
         S::set_address(&call, &frontend);
         call.set_port(port);
     }

@@ -103,6 +103,23 @@ pub fn serve(mut stream: UnixStream) -> Result<()> {
     Ok(())
 }
 
+/// Takes a socket's connection away (connect(2) to nowhere, `AF_UNSPEC`).
+///
+/// # Errors
+/// What the kernel said.
+pub fn disconnect(socket: &Socket) -> std::io::Result<()> {
+    let nowhere = libc::sockaddr {
+        sa_family: 0,
+        sa_data: [0; 14],
+    };
+    let length = size_of_val(&nowhere) as libc::socklen_t;
+    // SAFETY: the address is as long as it says, and the descriptor is open.
+    match unsafe { libc::connect(socket.as_raw_fd(), &raw const nowhere, length) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 fn read_int(stream: &mut UnixStream) -> std::io::Result<i32> {
     let mut bytes = [0; size_of::<i32>()];
     stream.read_exact(&mut bytes)?;

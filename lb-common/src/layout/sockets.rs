@@ -6,8 +6,8 @@ use crate::limits::{CONNECTED_SETS, CONNECTED_WAYS};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Connected<A> {
-    /// Whose notes each set has: for each way, the lowest first, 16 bits of a cookie, or zero.
-    pub tags: [u64; CONNECTED_SETS],
+    /// Whose notes each set has: bits of their cookies, or zero for nobody's. A set's are read as one word.
+    pub tags: [[u16; CONNECTED_WAYS]; CONNECTED_SETS],
     /// The notes.
     pub sets: [[Dialled<A>; CONNECTED_WAYS]; CONNECTED_SETS],
 }

@@ -170,7 +170,7 @@ fn answer<A: PerFamily>(
         Lookup::Info(_, info) => info.filter(|info| info.key.address == flow.destination),
         _ => None,
     });
-    // The node's own sockets draw at random, and another node's key is its own; but all nodes agree
+    // The node's own sockets draw each for itself, and another node's key is its own; but all nodes agree
     // about Maglev frontends.
     let is_agreed =
         info.is_some_and(|info| info.flags & FRONTEND_MAGLEV != 0 && info.affinity_seconds == 0);

@@ -11,6 +11,8 @@ use crate::settings::SocketScope;
 
 /// The programs at socket calls.
 const PROGRAMS: [(&str, Attachment); 9] = [
+    // Before what it takes back.
+    ("sock_release", Attachment::SocketRelease),
     ("sock_connect4", Attachment::Connect4),
     ("sock_connect6", Attachment::Connect6),
     ("sock_sendmsg4", Attachment::Sendmsg4),
@@ -19,7 +21,6 @@ const PROGRAMS: [(&str, Attachment); 9] = [
     ("sock_recvmsg6", Attachment::Recvmsg6),
     ("sock_getpeer4", Attachment::Getpeername4),
     ("sock_getpeer6", Attachment::Getpeername6),
-    ("sock_release", Attachment::SocketRelease),
 ];
 
 /// Loads what a cgroup needs.

@@ -3,11 +3,10 @@
 
 use std::any::Any;
 use std::fs::File;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
-use aya::programs::{CgroupAttachMode, Program, ProgramInfo};
+use aya::programs::{CgroupAttachMode, Program};
 use aya::sys::{Stats, enable_stats};
 use lb_common::connected;
 use lb_common::drops::Hook;
@@ -31,9 +30,6 @@ const CALLS: u32 = 400;
 /// Our program that sees sockets go.
 const RELEASE: &str = "sock_release";
 
-/// The last of them may go in the process that opened it, a moment later.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Where the calls are made: a cgroup, and a process in it that opens the sockets.
 pub(super) struct Callers {
     // Before the cgroup, which has to be empty when it goes.
@@ -49,6 +45,13 @@ impl Callers {
             sockets: Sockets::start(netns, cgroup.path())?,
             cgroup,
         })
+    }
+
+    /// Waits until the process has let go of the sockets that it opened: it does one thing after the other, and
+    /// a program at close(2) sees the last of both ends.
+    fn settle(&self) -> Result<()> {
+        let other = self.sockets.open(Domain::UNIX, Type::DGRAM, None);
+        other.map(drop)
     }
 }
 
@@ -165,6 +168,7 @@ impl Calls {
                 &cgroup,
             )?),
         };
+        callers.settle()?;
         let before = objects.program_info(self.whose, self.program)?;
         let mut last = None;
         for _ in 0..CALLS {
@@ -180,13 +184,9 @@ impl Calls {
         if self.kind == Kind::Close {
             drop(last);
         }
-        let called = |after: &ProgramInfo| after.run_count() - before.run_count();
-        let mut after = objects.program_info(self.whose, self.program)?;
-        let since = Instant::now();
-        while called(&after) < u64::from(CALLS) && since.elapsed() < PATIENCE {
-            after = objects.program_info(self.whose, self.program)?;
-        }
-        let count = called(&after);
+        callers.settle()?;
+        let after = objects.program_info(self.whose, self.program)?;
+        let count = after.run_count() - before.run_count();
         ensure!(
             count == u64::from(CALLS),
             "{}: the kernel counted {count} calls of {CALLS}",

@@ -27,6 +27,7 @@ fn bpftool_loads_every_program() -> Result<()> {
         "xdp_uplink",
         "sock_connect4",
         "sock_getpeer6",
+        "sock_release",
     ] {
         ensure!(
             programs.iter().any(|program| program == expected),

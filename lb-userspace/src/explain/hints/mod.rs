@@ -257,7 +257,7 @@ impl<'a, A: PerFamily> Hinter<'a, A> {
                     && self.answer.verdict == Verdict::Forward
                     && self.answer.candidates.len() > 1 =>
             {
-                Some("sockets of the node are served before they have a port, so each draws at random".to_owned())
+                Some("sockets of the node are served before they have a port, so each draws for itself".to_owned())
             }
             _ => None,
         }

@@ -173,7 +173,7 @@ fn a_source_port_tells_the_backend_only_where_the_key_is_known() {
     assert_eq!(
         ask("192.0.2.10:40000", live),
         None,
-        "the node's sockets draw at random"
+        "the node's sockets draw each for itself"
     );
     let question = Question::parse("10.42.0.9:40000", "10.43.165.39:80", None).expect("a question");
     let key = flow_key::<Ip4>(&question).expect("IPv4");
