@@ -225,7 +225,7 @@ mod tests {
                 let way = place(word(noted), cookie);
                 // How much older, in 15 bits; nothing where it is newer.
                 let age = |noted: u16| match tag(cookie).wrapping_sub(noted) & 0x7fff {
-                    newer @ 0x4000.. => newer - newer,
+                    0x4000.. => 0,
                     age => age,
                 };
                 if noted.contains(&tag(cookie)) {

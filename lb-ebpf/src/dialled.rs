@@ -59,7 +59,8 @@ pub(crate) fn note_of_datagrams<A: Maps>(cookie: u64, flow: &FlowKey<A>, forward
 }
 
 /// The frontend that the socket dialled which talks to this backend (ports in host order). One that is not
-/// connected any more has its last connection still noted.
+/// connected any more has its last connection still noted; one that is may have been noted among the
+/// others, before there was map `connected4|6`.
 #[inline(always)]
 pub(crate) fn frontend<A: Maps>(
     cookie: u64,

@@ -1,5 +1,6 @@
-//! What does connect(2) on a VIP cost, what the close(2) after it, and what a datagram that names one? The whole time of the program, as
-//! the kernel counts it around real calls of sockets in a cgroup of their own; nothing is subtracted.
+//! What does connect(2) on a VIP cost, what the close(2) after it, and what a datagram that names one? The
+//! whole time of the program, as the kernel counts it around real calls of sockets in a cgroup of their own;
+//! nothing is subtracted.
 
 use std::any::Any;
 use std::fs::File;

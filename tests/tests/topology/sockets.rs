@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use bytemuck::Zeroable;
 use lb_common::connected;
-use lb_common::layout::Connected;
+use lb_common::layout::{Connected, SocketFlow, SocketKey};
 use lb_common::limits::{CONNECTED, CONNECTED_SETS, CONNECTED_WAYS};
 use lb_common::{Family as AddressFamily, Ip4, Ip6};
 use lb_tests::app::App;
@@ -41,6 +42,27 @@ fn manifests() -> Result<Manifests> {
     let services = [service("kubia", kubia()), service("other", other())];
     manifests.write("kubia.yaml", &services)?;
     Ok(manifests)
+}
+
+/// Both Services with one pod, and a node whose sockets are served.
+fn with_pod(test: impl FnOnce(&Lb, &Place, &App<'_>) -> Result<()>) {
+    on(Cluster::routed_veth, |cluster| {
+        let manifests = manifests()?;
+        let app = App::new(&manifests, "kubia", 8080);
+        let pod = app.pod(cluster.here(), "kubia-0")?;
+        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+        test(&lb, &pod, &app)?;
+        lb.uninstall()
+    });
+}
+
+/// A connected UDP socket hears that its backend stopped serving.
+fn hears(socket: Socket) -> Result<()> {
+    let socket = UdpSocket::from(socket);
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let heard = socket.recv(&mut [0; 512]).map_err(|error| error.kind());
+    ensure!(heard == Err(ErrorKind::ConnectionAborted), "{heard:?}");
+    Ok(())
 }
 
 fn open(place: &Place, kind: Type, to: SocketAddr) -> Result<Socket> {
@@ -77,11 +99,7 @@ fn noted<A: AddressFamily>(pins: &Path, map: &str) -> Result<usize> {
 #[test]
 fn an_open_socket_keeps_its_name_however_many_come_after_it() {
     const MORE: usize = CONNECTED as usize * CONNECTED_SETS * CONNECTED_WAYS + 5_000;
-    on(Cluster::routed_veth, |cluster| {
-        let manifests = manifests()?;
-        let app = App::new(&manifests, "kubia", 8080);
-        app.pod(cluster.here(), "kubia-0")?;
-        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+    with_pod(|lb, _, app| {
         let node = lb.node();
         let mut kept = Vec::new();
         for family in Family::ALL {
@@ -115,20 +133,14 @@ fn an_open_socket_keeps_its_name_however_many_come_after_it() {
         app.set_health("kubia-0", Health::NotReady)?;
         for (socket, to) in kept {
             if socket.r#type()? == Type::DGRAM {
-                let socket = UdpSocket::from(socket);
-                socket.set_read_timeout(Some(PATIENCE))?;
-                let heard = socket.recv(&mut [0; 512]).map_err(|error| error.kind());
-                ensure!(
-                    heard == Err(ErrorKind::ConnectionAborted),
-                    "{to}: {heard:?}"
-                );
+                hears(socket).with_context(|| to.to_string())?;
             }
         }
         wait::until("nobody is noted", PATIENCE, || {
             let noted = noted::<Ip4>(&pins, "connected4")? + noted::<Ip6>(&pins, "connected6")?;
             Ok(noted == 0)
         })?;
-        lb.uninstall()
+        Ok(())
     });
 }
 
@@ -136,11 +148,7 @@ fn an_open_socket_keeps_its_name_however_many_come_after_it() {
 /// pod.
 #[test]
 fn a_socket_that_is_connected_no_more_is_answered_by_whom_it_asks() {
-    on(Cluster::routed_veth, |cluster| {
-        let manifests = manifests()?;
-        let app = App::new(&manifests, "kubia", 8080);
-        app.pod(cluster.here(), "kubia-0")?;
-        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+    with_pod(|lb, _, _| {
         for family in Family::ALL {
             let (one, two) = (kubia().port(family, 80), other().port(family, 80));
             let socket = connected(lb.node(), Type::DGRAM, one)?;
@@ -153,7 +161,39 @@ fn a_socket_that_is_connected_no_more_is_answered_by_whom_it_asks() {
                 ensure!(from == asked, "{from} answers for {asked}");
             }
         }
-        lb.uninstall()
+        Ok(())
+    });
+}
+
+/// Before there was map `connected4|6`, connections were noted as datagrams are: such a socket keeps its name,
+/// and hears.
+#[test]
+fn what_an_older_version_noted_of_a_connection_is_known() {
+    with_pod(|lb, pod, app| {
+        let to = kubia().port(Family::V4, 80);
+        let socket = connected(lb.node(), Type::DGRAM, to)?;
+        let cookie = socket.cookie()?;
+        let backend = SocketAddr::new(pod.address(Family::V4), 8080);
+        let address = Ip4::from_ip(backend.ip()).context("IPv4")?;
+        let connections = Map::<u32, Connected<Ip4>>::open(&lb.pin_dir().join("connected4"))?;
+        let element = connections.get(&connected::index(cookie))?;
+        let dialled = element
+            .as_ref()
+            .and_then(|sets| sets.get(cookie, &address, 8080));
+        let dialled = *dialled.context("not noted")?;
+        connections.update(&connected::index(cookie), &Zeroable::zeroed())?;
+        ensure!(name(&socket)? == backend, "forgotten");
+        let sockets = Map::<SocketKey<Ip4>, SocketFlow<Ip4>>::open(&lb.pin_dir().join("sockets4"))?;
+        let noted = SocketFlow {
+            frontend: dialled.frontend,
+            port: dialled.frontend_port,
+            service_port: dialled.service_port,
+            ..SocketFlow::default()
+        };
+        sockets.update(&SocketKey::new(cookie, address, 8080), &noted)?;
+        ensure!(name(&socket)? == to, "{}", name(&socket)?);
+        app.set_health("kubia-0", Health::NotReady)?;
+        hears(socket)
     });
 }
 
@@ -163,11 +203,7 @@ fn a_socket_that_is_connected_no_more_is_answered_by_whom_it_asks() {
 fn sockets_that_are_noted_in_one_place_are_never_taken_for_each_other() {
     const SOCKETS: usize = 2 * CONNECTED_WAYS;
     const TIMES: usize = 200_000;
-    on(Cluster::routed_veth, |cluster| {
-        let manifests = manifests()?;
-        let app = App::new(&manifests, "kubia", 8080);
-        let pod = app.pod(cluster.here(), "kubia-0")?;
-        let lb = Lb::started(cluster.here(), &manifests, "tc,socket")?;
+    with_pod(|lb, pod, _| {
         for family in Family::ALL {
             let (one, two) = (kubia().port(family, 80), other().port(family, 80));
             let backend = SocketAddr::new(pod.address(family), 8080);
@@ -207,6 +243,6 @@ fn sockets_that_are_noted_in_one_place_are_never_taken_for_each_other() {
                 anyhow::Ok(())
             })?;
         }
-        lb.uninstall()
+        Ok(())
     });
 }

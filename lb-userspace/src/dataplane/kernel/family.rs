@@ -334,11 +334,11 @@ impl<A: KernelFamily> FamilyMaps<A> {
     ) -> Result<Option<u32>, DataplaneError> {
         let connected = self.connected.get(&connected::index(cookie));
         let connected = connected.map_err(failed(A::CONNECTED, "read"))?;
-        if let Some(dialled) =
-            connected.and_then(|connected| connected.get(cookie, &backend, port).copied())
-        {
+        let dialled = connected.as_ref();
+        if let Some(dialled) = dialled.and_then(|sets| sets.get(cookie, &backend, port)) {
             return Ok(Some(dialled.service_port));
         }
+        // Before there was that map, connections were noted here, too.
         let named = self.sockets.get(&SocketKey::new(cookie, backend, port));
         let named = named.map_err(failed(A::SOCKETS, "read"))?;
         Ok(named.map(|named| named.service_port))

@@ -29,7 +29,6 @@ pub(super) fn name(number: u32) -> Option<&'static str> {
         1 => "map_lookup_elem",
         2 => "map_update_elem",
         3 => "map_delete_elem",
-        7 => "get_prandom_u32",
         11 => "l4_csum_replace",
         19 => "skb_vlan_pop",
         23 => "redirect",
@@ -77,13 +76,6 @@ pub(super) fn call(
     *counts.helpers.entry(name).or_default() += 1;
     Ok(match name {
         "jiffies64" => state.jiffies,
-        "get_prandom_u32" => {
-            state.random = state
-                .random
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(1);
-            state.random >> 32
-        }
         "get_socket_cookie" => 1,
         // The namespace is the node's, the initial one; no socket of this node is in the way.
         "get_netns_cookie" | "skc_lookup_tcp" | "sk_lookup_udp" | "skb_pull_data"

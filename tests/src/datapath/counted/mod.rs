@@ -78,7 +78,6 @@ struct State {
     /// What the object's sections of data hold, by descriptor.
     sections: BTreeMap<i32, u64>,
     jiffies: u64,
-    random: u64,
     place: Option<Place>,
     /// Where the packet begins.
     data: u64,
