@@ -1,10 +1,10 @@
 //! How does an Internet checksum follow a change? RFC 1624, in one's complement arithmetic.
 
-/// Folds carries until 16 bits are left.
+/// Folds carries until 16 bits are left. The sum has 48 bits at most: that of 65,536 words of 32 bits.
 #[inline(always)]
 #[must_use]
 pub const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    debug_assert!(sum >> 48 == 0);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -43,6 +43,17 @@ pub fn sum(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn carries_are_folded_to_the_last() {
+        for sum in [0, 0xffff, 0x1_0000, 0x1_ffff, 0xffff_ffff, (1 << 48) - 1] {
+            for sum in (sum..sum + 3).filter(|sum| sum >> 48 == 0) {
+                let folded = u64::from(fold(sum));
+                assert_eq!(folded % 0xffff, sum % 0xffff, "{sum:#x}");
+                assert_eq!(folded == 0, sum == 0, "{sum:#x}");
+            }
+        }
+    }
 
     #[test]
     fn an_update_equals_a_recomputation() {

@@ -66,6 +66,14 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_begins_with_a_syn_alone() {
+        assert!(begins(SYN) && begins(SYN | 0xc0));
+        for flags in [0, ACK, SYN | ACK, SYN | RST, SYN | FIN] {
+            assert!(!begins(flags), "{flags:#x}");
+        }
+    }
+
+    #[test]
     fn one_fin_leaves_the_other_direction_open() {
         let (open, closed) = (observe(0, ACK), observe(0, FIN | ACK));
         assert!(!ended(open, closed));

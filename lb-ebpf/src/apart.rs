@@ -13,10 +13,11 @@ use lb_common::{
 };
 
 use crate::{
+    ip::Wire,
     live::now,
     maps::{self, Maps, Scratch},
     packet::Packet,
-    parse::{Headers, Wire},
+    parse::Headers,
     room, track,
 };
 
@@ -47,11 +48,11 @@ pub(crate) fn is_taken<A: Maps>(scratch: &mut Scratch<A>) -> bool {
 #[inline(always)]
 pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     arrival: Arrival,
     draw: u32,
 ) -> Result<Option<&'static Flow<A>>, DropReason> {
-    let key = &headers.flow;
+    let key = headers.flow;
     let Some(rival) = rival(key) else {
         return Ok(None);
     };
@@ -70,7 +71,7 @@ pub(crate) fn begin_direct<A: Wire + Maps, P: Packet>(
         created: now,
         last_seen: now,
         packets: 1,
-        bytes: u64::from(headers.length),
+        bytes: headers.length as u64,
         ..itself(key)
     };
     track::settle(packet, draw).map(Some)

@@ -3,9 +3,12 @@
 //! Functions of their own to the verifier, beside those of the path and not under them: the frames
 //! of a call add up, and there are 512 bytes for all.
 
-use core::hint::black_box;
+use core::{hint::black_box, mem::MaybeUninit};
 
-use lb_common::decide::{Arrival, Decision, Request, Tables as _, decide};
+use lb_common::{
+    decide::{Arrival, Decision, Request, Tables as _, decide},
+    layout::FlowKey,
+};
 
 use crate::{
     icmp,
@@ -26,7 +29,8 @@ pub(crate) fn arriving<A: Messages + Maps, P: Packet>(mut packet: P, what: Aside
 
 #[inline(always)]
 fn verdict<A: Messages + Maps, P: Packet>(packet: &mut P, what: Aside) -> Verdict {
-    let Some(headers) = read::<A, P>(packet) else {
+    let mut key = MaybeUninit::uninit();
+    let Some(headers) = read::<A, P>(packet, &mut key) else {
         return Verdict::Pass;
     };
     let Some(live) = Live::<A>::new() else {
@@ -41,8 +45,11 @@ fn verdict<A: Messages + Maps, P: Packet>(packet: &mut P, what: Aside) -> Verdic
 /// Reads the headers. Where they begin is hidden from LLVM: it would leave out the check of a place
 /// that lies before one that was checked, which the verifier does not see.
 #[inline(always)]
-fn read<A: Messages + Maps, P: Packet>(packet: &mut P) -> Option<Headers<A>> {
-    let headers = parse::<A, P>(packet)?;
+fn read<'k, A: Messages + Maps, P: Packet>(
+    packet: &mut P,
+    key: &'k mut MaybeUninit<FlowKey<A>>,
+) -> Option<Headers<'k, A>> {
+    let headers = parse::<A, P>(packet, key)?;
     Some(Headers {
         ip: black_box(headers.ip),
         transport: black_box(headers.transport),
@@ -61,7 +68,8 @@ pub(crate) fn leaving<A: Messages + Maps>(packet: Tc, what: Aside) -> i32 {
 
 #[inline(never)]
 fn leaving_message<A: Messages + Maps>(mut packet: Tc) -> i32 {
-    let verdict = match read::<A, Tc>(&mut packet) {
+    let mut key = MaybeUninit::uninit();
+    let verdict = match read::<A, Tc>(&mut packet, &mut key) {
         Some(headers) => icmp::leaving(&mut packet, &headers),
         None => Verdict::Pass,
     };
@@ -73,8 +81,9 @@ fn leaving_message<A: Messages + Maps>(mut packet: Tc) -> i32 {
 /// the frontend's route points, so the answer passes `rp_filter`.
 #[inline(never)]
 fn leaving_unrefused<A: Messages + Maps>(mut packet: Tc) -> i32 {
+    let mut key = MaybeUninit::uninit();
     // One after the other: LLVM would read what there is none of, which kernels before 6.3 refuse.
-    let Some(headers) = read::<A, Tc>(&mut packet) else {
+    let Some(headers) = read::<A, Tc>(&mut packet, &mut key) else {
         return packet.finish(Verdict::Pass);
     };
     let Some(live) = Live::<A>::new() else {
@@ -87,11 +96,11 @@ fn leaving_unrefused<A: Messages + Maps>(mut packet: Tc) -> i32 {
 #[inline(always)]
 fn refuse_own<A: Messages + Maps>(
     packet: &mut Tc,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     live: &Live<A>,
 ) -> Verdict {
     let request = Request {
-        flow: &headers.flow,
+        flow: headers.flow,
         arrival: Arrival::Socket,
         begins: true,
     };

@@ -48,14 +48,14 @@ pub(crate) fn recall<A: Maps>(flow: &mut FlowKey<A>, id: u32) -> Option<()> {
 
 /// Whether a flow may begin with this packet, if it is one of ours.
 #[inline(always)]
-pub(crate) fn may_begin<A>(headers: &Headers<A>) -> bool {
+pub(crate) fn may_begin<A>(headers: &Headers<'_, A>) -> bool {
     // A later one: what it belonged to is gone since its first fragment came.
     headers.part == Part::WHOLE || (headers.part == Part::FIRST && headers.flow.protocol != SCTP)
 }
 
 /// Why a fragment goes no further that nothing may begin with, or that cannot be translated.
 #[inline(always)]
-pub(crate) fn why<A>(headers: &Headers<A>) -> DropReason {
+pub(crate) fn why<A>(headers: &Headers<'_, A>) -> DropReason {
     if headers.flow.protocol == SCTP {
         DropReason::SctpFragment
     } else {
@@ -68,11 +68,11 @@ pub(crate) fn why<A>(headers: &Headers<A>) -> DropReason {
 /// # Errors
 /// It is SCTP, whose checksum over the whole datagram cannot follow a change of ports here.
 #[inline(always)]
-pub(crate) fn remember<A: Maps>(headers: &Headers<A>) -> Result<(), DropReason> {
+pub(crate) fn remember<A: Maps>(headers: &Headers<'_, A>) -> Result<(), DropReason> {
     if headers.part == Part::WHOLE {
         return Ok(());
     }
-    let flow = &headers.flow;
+    let flow = headers.flow;
     if flow.protocol == SCTP {
         return Err(why(headers));
     }

@@ -13,19 +13,20 @@ use lb_common::{
         Flow, FlowKey,
     },
     limits,
-    wire::{Be16, IcmpHeader, Ports},
+    wire::{Be16, IcmpHeader, Ports, TcpHeader, UdpHeader},
 };
 
 use crate::{
     fragments::Part,
+    ip::OUR_TTL,
     live::Live,
     maps::{Answer, Maps},
     messages::{CHECKSUM, Messages, QUOTED},
     packet::{Packet, Verdict},
-    parse::{Headers, OUR_TTL, extended},
+    parse::{Headers, extended},
     path::is_turned_at_egress,
     refuse,
-    rewrite::{checksum_offset, difference, word},
+    rewrite::difference,
     track,
     transit::{self, Way},
 };
@@ -62,7 +63,7 @@ enum About<A> {
 #[inline(always)]
 pub(crate) fn arriving<A: Messages + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     live: &Live<A>,
 ) -> Verdict {
     let Some(kind) = packet.load::<u8>(headers.transport) else {
@@ -87,7 +88,7 @@ pub(crate) fn arriving<A: Messages + Maps, P: Packet>(
             return Verdict::Pass;
         }
     }
-    match decide::without_frontend(live, &headers.flow) {
+    match decide::without_frontend(live, headers.flow) {
         Decision::Drop(DropReason::NotAPort) => Verdict::Drop(nothing),
         Decision::Drop(reason) => Verdict::Drop(reason),
         Decision::AnswerPing if kind == A::ECHO[0] => answer_ping(packet, headers, live.config()),
@@ -101,7 +102,7 @@ pub(crate) fn arriving<A: Messages + Maps, P: Packet>(
 #[inline(always)]
 pub(crate) fn leaving<A: Messages + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
 ) -> Verdict {
     let kind = packet.load::<u8>(headers.transport);
     if !kind.is_some_and(A::is_error) {
@@ -118,7 +119,7 @@ pub(crate) fn leaving<A: Messages + Maps, P: Packet>(
 
 /// Reads what the error quotes.
 #[inline(always)]
-fn about<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> About<A> {
+fn about<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<'_, A>) -> About<A> {
     packet.pull_to(HEADERS);
     let ip = headers.transport + size_of::<IcmpHeader>();
     let Some(mut network) = A::network(packet, ip) else {
@@ -158,7 +159,7 @@ fn about<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> About<
 #[inline(always)]
 fn toward<A: Messages + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     quote: &Quote<A>,
     flow: &Flow<A>,
 ) -> Verdict {
@@ -177,11 +178,11 @@ fn toward<A: Messages + Maps, P: Packet>(
             match transit::way(packet, headers, &flow.destination, route) {
                 Ok(Way::NextHook) => return Verdict::Pass,
                 Ok(Way::Stack) => {}
-                Ok(Way::Out(link)) => {
+                Ok(Way::Out) => {
                     if packet.set_neighbour(route).is_none() {
                         return Verdict::Drop(DropReason::KernelRefused);
                     }
-                    way = Some(link);
+                    way = Some(route.ifindex);
                 }
                 Err(reason) => return Verdict::Drop(reason),
             }
@@ -191,9 +192,7 @@ fn toward<A: Messages + Maps, P: Packet>(
             return Verdict::Drop(DropReason::KernelRefused);
         }
     }
-    if way.is_some() && A::count_down(packet, headers).is_none()
-        || rewrite(packet, headers, quote, flow).is_none()
-    {
+    if rewrite(packet, headers, quote, flow, u8::from(way.is_some())).is_none() {
         return Verdict::Drop(DropReason::KernelRefused);
     }
     match way {
@@ -206,7 +205,7 @@ fn toward<A: Messages + Maps, P: Packet>(
 /// Whom the error comes from: the router that sent it keeps its address (`traceroute` wants to
 /// know it), unless the client's address is replaced on this way; the backend is the frontend.
 #[inline(always)]
-fn source<A: Family>(headers: &Headers<A>, quote: &Quote<A>, flow: &Flow<A>) -> A {
+fn source<A: Family>(headers: &Headers<'_, A>, quote: &Quote<A>, flow: &Flow<A>) -> A {
     let replaced = if flow.flags & FLOW_REPLY != 0 {
         headers.flow.source == quote.key.source
     } else {
@@ -220,24 +219,24 @@ fn source<A: Family>(headers: &Headers<A>, quote: &Quote<A>, flow: &Flow<A>) -> 
 }
 
 /// Gives the quoted packet the addresses and ports that it was sent with, and the error itself its
-/// receiver's address, every checksum right. A quote may end before its transport checksum.
+/// receiver's address and so many hops less, every checksum right. A quote may end before its transport
+/// checksum.
 #[inline(always)]
 fn rewrite<A: Messages, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     quote: &Quote<A>,
     flow: &Flow<A>,
+    hops: u8,
 ) -> Option<()> {
     let key = &quote.key;
-    let inner = quote.ip + A::ADDRESSES;
-    packet.store(inner, flow.destination)?;
-    packet.store(inner + size_of::<A>(), flow.source)?;
     let addresses =
         difference(&key.destination, &flow.destination) + difference(&key.source, &flow.source);
-    A::change_header_checksum(packet, quote.ip, addresses)?;
+    let sent = [&flow.destination, &flow.source];
+    A::readdress(packet, quote.ip, sent, addresses, 0)?;
 
     let old: u32 = packet.load(quote.transport)?;
-    let new = word(
+    let new = ports_word(
         Be16::new(flow.destination_port),
         Be16::new(flow.source_port),
     );
@@ -246,12 +245,10 @@ fn rewrite<A: Messages, P: Packet>(
     let transport = change_quoted_checksum(packet, quote, addresses + ports);
 
     let new_source = source(headers, quote, flow);
-    let outer = headers.ip + A::ADDRESSES;
-    packet.store(outer, new_source)?;
-    packet.store(outer + size_of::<A>(), flow.destination)?;
     let outer = difference(&headers.flow.source, &new_source)
         + difference(&headers.flow.destination, &flow.destination);
-    A::change_header_checksum(packet, headers.ip, outer)?;
+    let received = [&new_source, &flow.destination];
+    A::readdress(packet, headers.ip, received, outer, hops)?;
 
     // Over IPv4 the quoted header's checksum makes up for its addresses, and there is no pseudo
     // header. The arithmetic is ours at every hook: no device completes the checksum of ICMP.
@@ -259,6 +256,25 @@ fn rewrite<A: Messages, P: Packet>(
     let place = headers.transport + CHECKSUM;
     let old: u16 = packet.load(place)?;
     packet.store(place, csum::update(old, ports + transport + seen))
+}
+
+/// Where the transport checksum is, from the transport header's start; none = there is none.
+#[inline(always)]
+const fn checksum_offset(protocol: u8) -> Option<usize> {
+    match protocol {
+        TCP => Some(core::mem::offset_of!(TcpHeader, checksum)),
+        UDP => Some(core::mem::offset_of!(UdpHeader, checksum)),
+        _ => None,
+    }
+}
+
+/// Both ports as one word of the packet.
+#[inline(always)]
+fn ports_word(source: Be16, destination: Be16) -> u32 {
+    bytemuck::cast(Ports {
+        source,
+        destination,
+    })
 }
 
 /// Adds a change to the quoted packet's transport checksum, if it is there; what the error's own
@@ -291,7 +307,7 @@ fn change_quoted_checksum<A: Family, P: Packet>(
 #[inline(always)]
 fn answer_ping<A: Messages, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     config: &Config,
 ) -> Verdict {
     if !refuse::may_answer(packet, headers, config, Answer::Ping) {
@@ -305,11 +321,10 @@ fn answer_ping<A: Messages, P: Packet>(
 
 /// Turns an echo request into its reply; that the addresses change places changes no sum.
 #[inline(always)]
-fn turn_ping<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Option<()> {
+fn turn_ping<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<'_, A>) -> Option<()> {
     let [request, reply] = A::ECHO;
-    let addresses = headers.ip + A::ADDRESSES;
-    packet.store(addresses, headers.flow.destination)?;
-    packet.store(addresses + size_of::<A>(), headers.flow.source)?;
+    let turned = [&headers.flow.destination, &headers.flow.source];
+    A::readdress(packet, headers.ip, turned, 0, 0)?;
     A::set_ttl(packet, headers, OUR_TTL)?;
     packet.store(headers.transport, reply)?;
     let word = |kind| u32::from(u16::from_ne_bytes([kind, 0]));

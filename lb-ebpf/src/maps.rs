@@ -36,6 +36,9 @@ const _: () = assert!(
 /// interrupted by another of its kind on its CPU, so one for each CPU is enough.
 #[repr(C)]
 pub(crate) struct Scratch<A> {
+    /// A route look-up. First, where it is aligned to eight bytes: it is set to zero for every packet
+    /// in transit.
+    pub(crate) route: bpf_fib_lookup,
     /// The key of the flow that begins.
     pub(crate) key: FlowKey<A>,
     /// The flow, as the client's packets see it.
@@ -46,8 +49,6 @@ pub(crate) struct Scratch<A> {
     pub(crate) reply: Flow<A>,
     /// Who asks for a port.
     pub(crate) holder: Reservation<A>,
-    /// A route look-up.
-    pub(crate) route: bpf_fib_lookup,
     /// A datagram in fragments.
     pub(crate) fragment_key: FragmentKey<A>,
     /// What its first fragment said.

@@ -10,11 +10,7 @@ use lb_common::{
     wire::{Be32, IcmpHeader},
 };
 
-use crate::{
-    forget::forget,
-    packet::Packet,
-    parse::{Headers, Wire},
-};
+use crate::{forget::forget, ip::Wire, packet::Packet, parse::Headers};
 
 /// Bytes of the transport header that an ICMP error quotes at least (RFC 792).
 pub(crate) const QUOTED: usize = 8;
@@ -102,13 +98,13 @@ impl Messages for Ip6 {
 #[must_use]
 pub(crate) fn error<A: Messages, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     [kind, code]: [u8; 2],
     rest: u32,
     source: &A,
 ) -> Option<()> {
     let room = size_of::<A::Header>() + size_of::<IcmpHeader>();
-    let quoted = (headers.length as usize).min(A::LONGEST - room);
+    let quoted = headers.length.min(A::LONGEST - room);
     if quoted < headers.transport - headers.ip + QUOTED {
         return None;
     }

@@ -1,5 +1,7 @@
 //! The packet path, top to bottom: parse, find or begin the flow, rewrite, send.
 
+use core::mem::MaybeUninit;
+
 use lb_common::{
     addr::{Family, Ip4, Ip6},
     decide::{Arrival, Decision, Request, decide, has_connections},
@@ -13,10 +15,11 @@ use crate::{
     apart, aside,
     fragments::{self, Part},
     globals,
+    ip::Wire,
     live::{Live, now},
     maps::{self, Maps},
     packet::{Aside, Packet, Tc, Verdict},
-    parse::{Headers, Wire, parse},
+    parse::{Headers, parse},
     rewrite::rewrite,
     track,
     transit::{self, Way},
@@ -79,7 +82,8 @@ fn enter<A: Wire + Maps, P: Packet>(mut packet: P, arrival: Arrival) -> i32 {
 
 #[inline(always)]
 fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verdict {
-    let Some(headers) = parse::<A, P>(packet) else {
+    let mut key = MaybeUninit::uninit();
+    let Some(headers) = parse::<A, P>(packet, &mut key) else {
         return match unread::<A, P>(packet) {
             Some(reason) => Verdict::Drop(reason),
             None => Verdict::Pass,
@@ -88,7 +92,7 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
     if is_foreign(&headers) {
         return Verdict::Pass;
     }
-    if let Some(flow) = track::find(&headers.flow) {
+    if let Some(flow) = track::find(headers.flow) {
         if is_turned_at_egress(flow) {
             return if is_held(flow) {
                 Verdict::Drop(DropReason::HandedOver)
@@ -108,8 +112,8 @@ fn entering<A: Wire + Maps, P: Packet>(packet: &mut P, arrival: Arrival) -> Verd
 
 /// Whether where the packet goes tells that it is none of our business (`lb_common::sieve`).
 #[inline(always)]
-fn is_foreign<A: Maps>(headers: &Headers<A>) -> bool {
-    let flow = &headers.flow;
+fn is_foreign<A: Maps>(headers: &Headers<'_, A>) -> bool {
+    let flow = headers.flow;
     headers.part == Part::WHOLE
         && sieve::is_asked(flow.protocol)
         && A::sieve().is_some_and(|sieve| !sieve.holds(&flow.destination, flow.destination_port))
@@ -124,12 +128,13 @@ fn leave<A: Wire + Maps>(mut packet: Tc, refuses: bool) -> i32 {
 
 #[inline(always)]
 fn leaving_toward_client<A: Wire + Maps>(packet: &mut Tc, refuses: bool) -> Verdict {
-    let Some(headers) = parse::<A, Tc>(packet) else {
+    let mut key = MaybeUninit::uninit();
+    let Some(headers) = parse::<A, Tc>(packet, &mut key) else {
         return Verdict::Pass;
     };
-    match track::find(&headers.flow) {
+    match track::find(headers.flow) {
         Some(flow) if is_turned_at_egress(flow) => {
-            if flow.state == 0 && apart::is_of_direct(&headers.flow, flow, headers.tcp_flags) {
+            if flow.state == 0 && apart::is_of_direct(headers.flow, flow, headers.tcp_flags) {
                 return Verdict::Pass;
             }
             if let Err(reason) = track::touch(&headers, flow) {
@@ -138,7 +143,7 @@ fn leaving_toward_client<A: Wire + Maps>(packet: &mut Tc, refuses: bool) -> Verd
             if let Err(reason) = fragments::remember(&headers) {
                 return Verdict::Drop(reason);
             }
-            match rewrite(packet, &headers, flow) {
+            match rewrite(packet, &headers, flow, 0) {
                 Some(()) => Verdict::Pass,
                 None => Verdict::Drop(DropReason::KernelRefused),
             }
@@ -158,18 +163,18 @@ pub(crate) fn is_turned_at_egress<A>(flow: &Flow<A>) -> bool {
     flow.flags & (FLOW_REPLY | FLOW_SNAT | FLOW_HAIRPIN) == FLOW_REPLY
 }
 
-/// A SYN on the ports of a connection that is over, and gone now: the client uses them again.
+/// A SYN on the ports of a connection that is over, and gone now: the client uses them again. Protocols
+/// without connections have no flags.
 #[inline(always)]
-fn begins_anew<A: Maps>(headers: &Headers<A>, flow: &Flow<A>) -> bool {
-    has_connections(headers.flow.protocol)
-        && tcp::begins(headers.tcp_flags)
+fn begins_anew<A: Maps>(headers: &Headers<'_, A>, flow: &Flow<A>) -> bool {
+    tcp::begins(headers.tcp_flags)
         && flow.flags & FLOW_REPLY == 0
-        && track::gives_way(&headers.flow, flow)
+        && track::gives_way(headers.flow, flow)
 }
 
 /// Whether a flow may begin with the packet.
 #[inline(always)]
-fn may_begin<A>(headers: &Headers<A>) -> bool {
+fn may_begin<A>(headers: &Headers<'_, A>) -> bool {
     !has_connections(headers.flow.protocol) || tcp::begins(headers.tcp_flags)
 }
 
@@ -177,23 +182,34 @@ fn may_begin<A>(headers: &Headers<A>) -> bool {
 #[inline(always)]
 fn go_on<A: Wire + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     flow: &mut Flow<A>,
 ) -> Verdict {
     if is_held(flow) {
         return Verdict::Drop(DropReason::HandedOver);
     }
-    let mut way = None;
-    if flow.flags & FLOW_SNAT != 0 {
-        let Some(scratch) = A::scratch() else {
-            return Verdict::Drop(DropReason::KernelRefused);
-        };
-        match transit::way(packet, headers, &flow.destination, &mut scratch.route) {
-            Ok(Way::NextHook) => return Verdict::Pass,
-            Ok(to) => way = Some(to),
-            Err(reason) => return give_up::<P>(reason),
-        }
+    if flow.flags & FLOW_SNAT == 0 {
+        return go_along(packet, headers, flow, None);
     }
+    let Some(scratch) = A::scratch() else {
+        return Verdict::Drop(DropReason::KernelRefused);
+    };
+    match transit::way(packet, headers, &flow.destination, &mut scratch.route) {
+        Ok(Way::NextHook) => Verdict::Pass,
+        Ok(to) => go_along(packet, headers, flow, Some(to)),
+        Err(reason) => give_up::<P>(reason),
+    }
+}
+
+/// Takes note of the packet and translates it. Written into its caller twice, once with no way: what is
+/// not in transit does not carry along that it might be.
+#[inline(always)]
+fn go_along<A: Wire + Maps, P: Packet>(
+    packet: &mut P,
+    headers: &Headers<'_, A>,
+    flow: &mut Flow<A>,
+    way: Option<Way>,
+) -> Verdict {
     match track::touch(headers, flow) {
         Ok(()) => translate(packet, headers, flow, way),
         Err(reason) => Verdict::Drop(reason),
@@ -214,7 +230,7 @@ fn is_held<A>(flow: &Flow<A>) -> bool {
 #[inline(always)]
 fn begin<A: Wire + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     arrival: Arrival,
 ) -> Verdict {
     let Some(live) = Live::<A>::new() else {
@@ -222,13 +238,13 @@ fn begin<A: Wire + Maps, P: Packet>(
     };
     let begins = may_begin(headers);
     let request = Request {
-        flow: &headers.flow,
+        flow: headers.flow,
         arrival,
         begins,
     };
-    let draw = hash::draw(&headers.flow, live.config().hash_key);
+    let draw = hash::draw(headers.flow, live.config().hash_key);
     let by_flow = ByFlow {
-        flow: &headers.flow,
+        flow: headers.flow,
         own: draw,
     };
     let begun = match decide(&live, &request, by_flow) {
@@ -279,7 +295,7 @@ fn give_up<P: Packet>(reason: DropReason) -> Verdict {
 #[inline(always)]
 fn translate<A: Wire + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     flow: &Flow<A>,
     way: Option<Way>,
 ) -> Verdict {
@@ -288,28 +304,38 @@ fn translate<A: Wire + Maps, P: Packet>(
     }
     match apply(packet, headers, flow, way) {
         None => Verdict::Drop(DropReason::KernelRefused),
-        Some(()) => match way {
-            Some(Way::Out(link)) => Verdict::Out(link),
-            None if flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
-            _ => Verdict::Pass,
-        },
+        Some(NO_LINK) if way.is_none() && flow.flags & FLOW_HAIRPIN != 0 => Verdict::Back,
+        Some(NO_LINK) => Verdict::Pass,
+        Some(link) => Verdict::Out(link),
     }
 }
 
+/// Number of no link.
+const NO_LINK: u32 = 0;
+
+/// Rewrites the packet, and its frame where it does not go up the stack; the link that it goes out of, or
+/// [`NO_LINK`]. None if the kernel refused.
 #[inline(always)]
 fn apply<A: Wire + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     flow: &Flow<A>,
     way: Option<Way>,
-) -> Option<()> {
-    if let Some(Way::Out(_)) = way {
-        A::count_down(packet, headers)?;
-        packet.set_neighbour(&A::scratch()?.route)?;
+) -> Option<u32> {
+    let (mut link, mut hops) = (NO_LINK, 0);
+    match way {
+        Some(Way::Out) => {
+            let route = &A::scratch()?.route;
+            packet.set_neighbour(route)?;
+            link = route.ifindex;
+            hops = 1;
+        }
+        None if flow.flags & FLOW_BRIDGED != 0 => {
+            let route = &mut A::scratch()?.route;
+            transit::stay_on_bridge(packet, headers, &flow.destination, route)?;
+        }
+        _ => {}
     }
-    if flow.flags & FLOW_BRIDGED != 0 {
-        let route = &mut A::scratch()?.route;
-        transit::stay_on_bridge(packet, headers, &flow.destination, route)?;
-    }
-    rewrite(packet, headers, flow)
+    rewrite(packet, headers, flow, hops)?;
+    Some(link)
 }

@@ -13,11 +13,13 @@ use lb_common::{
 };
 
 use crate::{
-    globals, live,
+    globals,
+    ip::pseudo,
+    live,
     maps::{self, Answer, Maps},
     messages::{self, Messages},
     packet::{Aside, Packet, Verdict},
-    parse::{Headers, pseudo},
+    parse::Headers,
     sctp, transit,
 };
 
@@ -30,7 +32,7 @@ use crate::{
 #[inline(always)]
 pub(crate) fn answer<A: Messages + Maps, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     config: &Config,
     what: Aside,
 ) -> Verdict {
@@ -87,7 +89,7 @@ fn back(answered: Option<()>) -> Verdict {
 #[inline(always)]
 pub(crate) fn may_answer<A: Messages, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     config: &Config,
     answer: Answer,
 ) -> bool {
@@ -110,14 +112,14 @@ fn is_for_one_machine<P: Packet>(packet: &P) -> bool {
 
 /// A reset as RFC 9293, section 3.10.7.1, asks of a closed port; a reset gets none.
 #[inline(always)]
-fn reset<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Option<()> {
+fn reset<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<'_, A>) -> Option<()> {
     let old: TcpHeader = packet.load(headers.transport)?;
     if old.flags & tcp::RST != 0 {
         return None;
     }
     let header_length = usize::from(old.data_offset >> 4) * 4;
     let before_data = headers.transport - headers.ip + header_length;
-    let data = (headers.length as usize).checked_sub(before_data)? as u32;
+    let data = headers.length.checked_sub(before_data)? as u32;
     let counted = u32::from(old.flags & tcp::SYN != 0) + u32::from(old.flags & tcp::FIN != 0);
     let end = (old.sequence.get())
         .wrapping_add(data)
@@ -138,7 +140,7 @@ fn reset<A: Messages, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Option
         flags,
         ..TcpHeader::default()
     };
-    let flow = &headers.flow;
+    let flow = headers.flow;
     let length = size_of::<TcpHeader>() as u16;
     let words: [u32; 5] = bytemuck::must_cast(new);
     let sum = words.iter().fold(

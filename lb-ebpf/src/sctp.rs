@@ -7,10 +7,7 @@ use lb_common::{
     wire::{Be16, Ports},
 };
 
-use crate::{
-    packet::Packet,
-    parse::{Headers, Wire},
-};
+use crate::{ip::Wire, packet::Packet, parse::Headers};
 
 /// Where the checksum is, from the header's start.
 const CHECKSUM: usize = core::mem::offset_of!(SctpHeader, checksum);
@@ -21,11 +18,11 @@ const CHECKSUM: usize = core::mem::offset_of!(SctpHeader, checksum);
 #[must_use]
 pub(crate) fn reseal<A: Wire, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     flow: &Flow<A>,
 ) -> Option<()> {
-    let before = (headers.transport - headers.ip) as u32;
-    let length = headers.length.wrapping_sub(before);
+    let before = headers.transport - headers.ip;
+    let length = headers.length.wrapping_sub(before) as u32;
     let place = headers.transport + CHECKSUM;
     let checksum = u32::from_le_bytes(packet.load(place)?);
     let old = word(headers.flow.source_port, headers.flow.destination_port);
@@ -52,7 +49,7 @@ fn word(source: u16, destination: u16) -> u32 {
 /// error, as kube-proxy's rules would send, is no more than a hint to an SCTP client, which goes on
 /// asking until its time-out.
 #[inline(always)]
-pub(crate) fn abort<A: Wire, P: Packet>(packet: &mut P, headers: &Headers<A>) -> Option<()> {
+pub(crate) fn abort<A: Wire, P: Packet>(packet: &mut P, headers: &Headers<'_, A>) -> Option<()> {
     /// May come from another address of a client whose association lives: an ABORT would end it.
     const HEARTBEAT: u8 = 4;
     const HEARTBEAT_ACK: u8 = 5;
@@ -74,7 +71,7 @@ pub(crate) fn abort<A: Wire, P: Packet>(packet: &mut P, headers: &Headers<A>) ->
     let answer = Abort::new(ports, tag, reflected);
     let transport = headers.ip + size_of::<A::Header>();
     packet.resize(transport + size_of::<Abort>())?;
-    let flow = &headers.flow;
+    let flow = headers.flow;
     packet.store(
         headers.ip,
         A::header(

@@ -13,10 +13,11 @@ use lb_common::{
 
 use crate::{
     affinity, apart,
+    ip::Wire,
     live::{Live, now},
     maps::{self, Maps, Scratch},
     packet::Packet,
-    parse::{Headers, Wire},
+    parse::Headers,
     room, snat,
     transit::{self, Way},
 };
@@ -43,20 +44,23 @@ pub(crate) fn find<A: Maps>(key: &FlowKey<A>) -> Option<&'static mut Flow<A>> {
 /// # Errors
 /// The other direction was lost, and there is no room to enter it again: the flow is over.
 #[inline(always)]
-pub(crate) fn touch<A: Maps>(headers: &Headers<A>, flow: &mut Flow<A>) -> Result<(), DropReason> {
+pub(crate) fn touch<A: Maps>(
+    headers: &Headers<'_, A>,
+    flow: &mut Flow<A>,
+) -> Result<(), DropReason> {
     let now = now();
     let quiet = now.wrapping_sub(flow.last_seen);
     let before = flow.state;
     flow.last_seen = now;
     flow.state = tcp::observe(before, headers.tcp_flags);
     flow.packets += 1;
-    flow.bytes += u64::from(headers.length);
+    flow.bytes += headers.length as u64;
     if quiet <= QUIET && !flow.packets.is_multiple_of(PACKETS) && !tcp::ends(headers.tcp_flags) {
         return Ok(());
     }
-    match look_after(&headers.flow, flow, before) {
+    match look_after(headers.flow, flow, before) {
         Other::There => {}
-        Other::Ended => room::ended_may_go(&headers.flow, flow.created),
+        Other::Ended => room::ended_may_go(headers.flow, flow.created),
         Other::Lost => return Err(DropReason::FlowTableFull),
     }
     Ok(())
@@ -129,12 +133,12 @@ pub(crate) fn gives_way<A: Maps>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
 pub(crate) fn begin<A: Wire + Maps, P: Packet>(
     packet: &P,
     live: &Live<A>,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     forward: &Forward<'_, A>,
     draw: u32,
 ) -> Result<(&'static Flow<A>, Option<Way>), DropReason> {
     let scratch = A::scratch().ok_or(DropReason::FlowTableFull)?;
-    let key = &headers.flow;
+    let key = headers.flow;
     let now = now();
     scratch.key = *key;
     scratch.flow = Flow {
@@ -150,7 +154,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
         created: now,
         last_seen: now,
         packets: 1,
-        bytes: u64::from(headers.length),
+        bytes: headers.length as u64,
     };
     let mut way = None;
     match forward.nat {
@@ -167,7 +171,7 @@ pub(crate) fn begin<A: Wire + Maps, P: Packet>(
             let Scratch { flow, route, .. } = scratch;
             let to = transit::way(packet, headers, &flow.destination, route)?;
             let link = match to {
-                Way::Out(link) => maps::link(link),
+                Way::Out => maps::link(route.ifindex),
                 Way::Stack => None,
                 Way::NextHook => return Ok((&scratch.flow, Some(to))),
             };

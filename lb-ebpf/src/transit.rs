@@ -16,17 +16,14 @@ use lb_common::{
     wire::{Ethernet, TcpHeader, UdpHeader},
 };
 
-use crate::{
-    maps,
-    packet::Packet,
-    parse::{Headers, Wire},
-};
+use crate::{ip::Wire, maps, packet::Packet, parse::Headers};
 
 /// Who carries a packet on.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
-    /// We do, out of this link; the look-up found the neighbour.
-    Out(u32),
+    /// We do, out of the link and to the neighbour that the look-up found: the parameters say which. Not
+    /// this, which LLVM would read on ways on which there is none, which kernels before 6.3 refuse.
+    Out,
     /// The node's own stack: the destination is its own.
     Stack,
     /// A later hook, which can do more.
@@ -40,7 +37,7 @@ pub(crate) enum Way {
 #[inline(always)]
 pub(crate) fn way<A: Wire, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     destination: &A,
     parameters: &mut bpf_fib_lookup,
 ) -> Result<Way, DropReason> {
@@ -73,23 +70,23 @@ pub(crate) fn way<A: Wire, P: Packet>(
         set_mtu(parameters, properties);
         return Err(DropReason::TooBig);
     }
-    if !P::can_send(link, neighbour_known) {
+    if !P::can_send(properties, neighbour_known) {
         return Ok(Way::NextHook);
     }
-    Ok(Way::Out(link))
+    Ok(Way::Out)
 }
 
 /// Bytes of the longest packet that this one is on the wire, from the IP header on; zero if nobody
 /// can tell.
 #[inline(always)]
-fn length_on_wire<A, P: Packet>(packet: &P, headers: &Headers<A>) -> u32 {
+fn length_on_wire<A, P: Packet>(packet: &P, headers: &Headers<'_, A>) -> u32 {
     /// Where the TCP header says how long it is, in words in the upper four bits.
     const WORDS: usize = offset_of!(TcpHeader, data_offset);
     /// What SCTP says instead of a size: it was told how much fits, and cut its chunks accordingly.
     const BY_FRAGMENTS: u32 = 0xffff;
     let segment = packet.segment();
     if segment == 0 {
-        return headers.length;
+        return headers.length as u32;
     }
     if segment == BY_FRAGMENTS {
         return 0;
@@ -126,7 +123,7 @@ fn set_mtu(parameters: &mut bpf_fib_lookup, link: Option<&Link>) {
 #[inline(always)]
 pub(crate) fn shares_bridge<A: Wire, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     destination: &A,
     parameters: &mut bpf_fib_lookup,
 ) -> bool {
@@ -149,7 +146,7 @@ pub(crate) fn shares_bridge<A: Wire, P: Packet>(
 #[inline(always)]
 pub(crate) fn stay_on_bridge<A: Wire, P: Packet>(
     packet: &mut P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     destination: &A,
     parameters: &mut bpf_fib_lookup,
 ) -> Option<()> {
@@ -165,7 +162,7 @@ pub(crate) fn stay_on_bridge<A: Wire, P: Packet>(
 #[inline(always)]
 fn look_up<A: Wire, P: Packet>(
     packet: &P,
-    headers: &Headers<A>,
+    headers: &Headers<'_, A>,
     destination: &A,
     length: u32,
     parameters: &mut bpf_fib_lookup,

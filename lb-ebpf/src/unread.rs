@@ -7,13 +7,7 @@ use lb_common::{
     layout::{CONFIG_STANDBY, CONFIG_TAKEOVER},
 };
 
-use crate::{
-    fragments::Part,
-    live::Live,
-    maps::Maps,
-    packet::Packet,
-    parse::{Wire, network},
-};
+use crate::{fragments::Part, ip::Wire, live::Live, maps::Maps, packet::Packet, parse::network};
 
 /// Why the packet goes no further, if it does not: out of line, as hardly any packet comes here.
 #[inline(never)]

@@ -93,6 +93,9 @@ impl Toolchain {
             linker,
             "-Cdebuginfo=2".into(),
             "-Clink-arg=--btf".into(),
+            // Jumps for "less" too (kernel 4.14). Not v3: LLVM then reads registers that nobody wrote,
+            // and compares halves of what the verifier knows whole.
+            "-Ctarget-cpu=v2".into(),
             // Else LLVM calls a loop, byte by byte, for all that it sets to zero.
             "-Clink-arg=--disable-expand-memcpy-in-order".into(),
             arch,

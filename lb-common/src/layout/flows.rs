@@ -1,6 +1,8 @@
 //! What is remembered of connections and clients? Programs write these maps.
 
-use crate::addr::Family;
+use core::mem::offset_of;
+
+use crate::addr::{Family, Ip4, Ip6};
 
 /// Map `flows4|6`: the packet as it arrives, before anything is changed. Queue `evictable4|6`, as
 /// its values: a flow that began or ended, by the key of either direction, marked with its beginning
@@ -22,6 +24,22 @@ pub struct FlowKey<A> {
     pub reserved: [u8; 3],
 }
 
+/// Both ports, which lie behind two addresses in a key and in a flow, as one word of a packet, but for
+/// the order of its halves, which no checksum minds.
+#[inline(always)]
+fn ports<T: bytemuck::Pod, A>(of: &T) -> u32 {
+    let bytes = bytemuck::bytes_of(of);
+    let ports = bytes[2 * size_of::<A>()..].first_chunk();
+    u32::from_ne_bytes(ports.copied().unwrap_or_default()).to_be()
+}
+
+const _: () = {
+    assert!(offset_of!(FlowKey<Ip4>, source_port) == 2 * size_of::<Ip4>());
+    assert!(offset_of!(FlowKey<Ip6>, source_port) == 2 * size_of::<Ip6>());
+    assert!(offset_of!(Flow<Ip4>, source_port) == 2 * size_of::<Ip4>());
+    assert!(offset_of!(Flow<Ip6>, source_port) == 2 * size_of::<Ip6>());
+};
+
 /// The spare bytes of a key, in its last word.
 const SPARE: u32 = mark_of(u32::MAX);
 
@@ -38,6 +56,32 @@ pub const fn mark_of(created: u32) -> u32 {
 }
 
 impl<A: Family> FlowKey<A> {
+    /// Sets the addresses, in stores of eight bytes: who compares keys loads as many at once, and waits
+    /// long for those that were just written in pieces.
+    #[inline(always)]
+    pub fn set_addresses(&mut self, source: &A, destination: &A) {
+        let word = |i: usize| {
+            let word = if i < A::WORDS {
+                source.word(i)
+            } else {
+                destination.word(i - A::WORDS)
+            };
+            word.to_ne_bytes()
+        };
+        let bytes = bytemuck::bytes_of_mut(self);
+        let mut i = 0;
+        while i < A::WORDS {
+            let (first, second) = (word(2 * i), word(2 * i + 1));
+            let mut pair = [0; 8];
+            pair[..4].copy_from_slice(&first);
+            pair[4..].copy_from_slice(&second);
+            if let Some(place) = bytes[8 * i..].first_chunk_mut() {
+                *place = pair;
+            }
+            i += 1;
+        }
+    }
+
     /// Sets what is not an address, in one store: the hash of a key loads whole words, and waits long
     /// for one that was just written in pieces.
     #[inline(always)]
@@ -51,6 +95,13 @@ impl<A: Family> FlowKey<A> {
         if let Some(last) = bytes.last_chunk_mut() {
             *last = word.to_ne_bytes();
         }
+    }
+
+    /// Both ports, for checksums: network order, but for the order of the two.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self) -> u32 {
+        ports::<Self, A>(self)
     }
 
     /// Sets the mark, to [`mark_of`] a flow, or to zero as in all other maps, and returns the old one.
@@ -99,6 +150,15 @@ pub struct Flow<A> {
     pub packets: u64,
     /// Bytes in this direction, from the IP header on.
     pub bytes: u64,
+}
+
+impl<A: Family> Flow<A> {
+    /// As [`FlowKey::ports`], after the change.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self) -> u32 {
+        ports::<Self, A>(self)
+    }
 }
 
 /// The entry is the reply direction (backend to client).
@@ -171,7 +231,7 @@ pub struct Reservation<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{Ip4, Ip6};
+    use crate::csum;
 
     fn key_with<A: Family>(source: A) -> FlowKey<A> {
         FlowKey {
@@ -197,6 +257,57 @@ mod tests {
         six.set_ports(1, 2, 132);
         assert_eq!((six.source_port, six.destination_port), (1, 2));
         assert_eq!((six.protocol, six.reserved), (132, [0; 3]));
+    }
+
+    #[test]
+    fn addresses_are_set_and_nothing_else() {
+        let mut four = key_with(Ip4::default());
+        (four.source_port, four.destination_port, four.protocol) = (1, 2, 6);
+        let (source, destination) = (Ip4::new(10, 1, 2, 3), Ip4::new(10, 96, 151, 12));
+        four.set_addresses(&source, &destination);
+        let expected = FlowKey {
+            source,
+            destination,
+            source_port: 1,
+            destination_port: 2,
+            protocol: 6,
+            reserved: [0xff; 3],
+        };
+        assert_eq!(four, expected);
+        let mut six = FlowKey::default();
+        let numbered = |first: u8| Ip6 {
+            octets: core::array::from_fn(|i| first + i as u8),
+        };
+        six.set_addresses(&numbered(1), &numbered(101));
+        assert_eq!((six.source, six.destination), (numbered(1), numbered(101)));
+        assert_eq!((six.source_port, six.protocol), (0, 0));
+    }
+
+    fn change_of_ports<A: Family>() -> u64 {
+        let mut key = key_with(A::default());
+        key.set_ports(0x1234, 0xabcd, 6);
+        let flow = Flow::<A> {
+            source_port: 0xfffe,
+            destination_port: 80,
+            ..Flow::default()
+        };
+        csum::difference(key.ports(), flow.ports())
+    }
+
+    #[test]
+    fn a_word_of_ports_changes_a_checksum_as_the_packets_own_does() {
+        let in_packet = |source: u16, destination: u16| {
+            let [a, b] = source.to_be_bytes();
+            let [c, d] = destination.to_be_bytes();
+            u32::from_ne_bytes([a, b, c, d])
+        };
+        let expected = csum::difference(in_packet(0x1234, 0xabcd), in_packet(0xfffe, 80));
+        for change in [change_of_ports::<Ip4>(), change_of_ports::<Ip6>()] {
+            for checksum in [0, 1, 0x8000, 0xfffe] {
+                let expected = csum::update(checksum, expected);
+                assert_eq!(csum::update(checksum, change), expected);
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,11 @@ mod tc;
 mod xdp;
 
 use bytemuck::Pod;
-use lb_common::drops::{DropReason, Hook};
+use lb_common::{
+    drops::{DropReason, Hook},
+    layout::Link,
+    wire::Ports,
+};
 
 use crate::alone::Alone;
 
@@ -63,17 +67,18 @@ impl Aside {
     }
 }
 
-/// How a changed packet changes the checksum of its transport header; sums as of
-/// [`lb_common::csum::difference`].
+/// What changes in a transport header, TCP's or UDP's; sums as of [`lb_common::csum::difference`].
 #[derive(Clone, Copy)]
-pub(crate) struct ChecksumChange {
-    /// Where the checksum is, in bytes from the packet's start.
-    pub(crate) offset: usize,
-    /// Through the pseudo header.
-    pub(crate) addresses: u64,
-    /// Through the transport header itself.
-    pub(crate) ports: u64,
-    /// The checksum is UDP's, where zero means none.
+pub(crate) struct TransportChange {
+    /// Where the header is, in bytes from the packet's start.
+    pub(crate) header: usize,
+    /// The ports that it gets.
+    pub(crate) ports: Ports,
+    /// What its checksum must add because of the ports.
+    pub(crate) through_ports: u64,
+    /// The same because of the addresses, which the pseudo header has.
+    pub(crate) through_addresses: u64,
+    /// The header is UDP's, whose checksum may be zero, which means none.
     pub(crate) udp: bool,
     /// The addresses are IPv6.
     pub(crate) ipv6: bool,
@@ -118,6 +123,11 @@ pub(crate) trait Packet: Copy + Alone {
     #[must_use]
     fn store<T: Pod>(&mut self, offset: usize, value: T) -> Option<()>;
 
+    /// What lies at an offset, to be changed in place; none as with `load`. For more than one field of
+    /// a header, as `load` and `store` look each by itself whether it is there.
+    #[must_use]
+    fn edit<T: Pod>(&mut self, offset: usize) -> Option<&mut T>;
+
     /// Cuts the packet to this length, or lengthens it; what is new is undefined.
     #[must_use]
     fn resize(&mut self, length: usize) -> Option<()>;
@@ -127,9 +137,9 @@ pub(crate) trait Packet: Copy + Alone {
     #[must_use]
     fn insert(&mut self, length: usize) -> Option<()>;
 
-    /// Adjusts the transport checksum, as whoever sends the packet needs it.
+    /// Writes the ports and adjusts the checksum, as whoever sends the packet needs it.
     #[must_use]
-    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()>;
+    fn change_transport(&mut self, change: &TransportChange) -> Option<()>;
 
     /// Looks up the route of a packet with these parameters.
     ///
@@ -144,9 +154,9 @@ pub(crate) trait Packet: Copy + Alone {
     #[must_use]
     fn set_neighbour(&mut self, found: &aya_ebpf::bindings::bpf_fib_lookup) -> Option<()>;
 
-    /// Whether this hook can send packets out of a link; if not, they are left to the next hook,
-    /// unchanged and before anything is written about them.
-    fn can_send(link: u32, neighbour_known: bool) -> bool;
+    /// Whether this hook can send packets out of the link with these properties (none: not known). Those
+    /// that it cannot are left to the next hook, unchanged and before anything is written about them.
+    fn can_send(link: Option<&Link>, neighbour_known: bool) -> bool;
 
     /// Turns the verdict into the hook's own code, and counts what it drops.
     fn finish(self, verdict: Verdict) -> i32;

@@ -1,6 +1,6 @@
 //! A packet at traffic control: all raw pointers into socket buffers are here.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
 use aya_ebpf::{
     bindings::{
@@ -17,10 +17,11 @@ use bytemuck::Pod;
 use lb_common::{
     csum,
     drops::{DropReason, Hook},
-    wire::Ethernet,
+    layout::Link,
+    wire::{Ethernet, TcpHeader, UdpHeader},
 };
 
-use super::{ChecksumChange, Packet, Verdict};
+use super::{Packet, TransportChange, Verdict};
 use crate::{globals, maps};
 
 /// Headers are read and written in this many bytes at most: link layer, IPv6, TCP.
@@ -197,6 +198,13 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
+    fn edit<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
+        // SAFETY: as in `store`. Nobody uses a copy of `self`, or a helper that moves the packet, while it is
+        // edited; and a word at an odd address is as good as another to these architectures.
+        self.at::<T>(offset).map(|place| unsafe { &mut *place })
+    }
+
+    #[inline(always)]
     fn resize(&mut self, length: usize) -> Option<()> {
         // SAFETY: the helper checks the length. It also makes the whole packet linear.
         let done = unsafe { bpf_skb_change_tail(self.skb, length as u32, 0) };
@@ -211,7 +219,8 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
-    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()> {
+    fn change_transport(&mut self, change: &TransportChange) -> Option<()> {
+        self.store(change.header, change.ports)?;
         let udp = if change.udp {
             u64::from(BPF_F_MARK_MANGLED_0)
         } else {
@@ -223,19 +232,24 @@ impl Packet for Tc {
             0
         };
         let pseudo = u64::from(BPF_F_PSEUDO_HDR) | udp | family;
-        let offset = change.offset as u32;
+        let checksum = if change.udp {
+            offset_of!(UdpHeader, checksum)
+        } else {
+            offset_of!(TcpHeader, checksum)
+        };
+        let offset = (change.header + checksum) as u32;
         // The helper, not arithmetic of ours: it alone knows whether the checksum is still to be
         // completed by the device, when it covers the addresses only.
         // SAFETY: the helper checks the offset against the packet.
         unsafe {
-            if change.ports != 0 {
-                let ports = u64::from(csum::fold(change.ports));
+            if change.through_ports != 0 {
+                let ports = u64::from(csum::fold(change.through_ports));
                 if bpf_l4_csum_replace(self.skb, offset, 0, ports, udp) != 0 {
                     return None;
                 }
             }
-            if change.addresses != 0 {
-                let addresses = u64::from(csum::fold(change.addresses));
+            if change.through_addresses != 0 {
+                let addresses = u64::from(csum::fold(change.through_addresses));
                 if bpf_l4_csum_replace(self.skb, offset, 0, addresses, pseudo) != 0 {
                     return None;
                 }
@@ -263,7 +277,7 @@ impl Packet for Tc {
     }
 
     #[inline(always)]
-    fn can_send(_: u32, _: bool) -> bool {
+    fn can_send(_: Option<&Link>, _: bool) -> bool {
         // The kernel asks for a neighbour that is not known while it holds the packet.
         true
     }

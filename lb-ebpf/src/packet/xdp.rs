@@ -10,9 +10,14 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use bytemuck::Pod;
-use lb_common::{csum, drops::Hook, layout::LINK_XDP, wire::Ethernet};
+use lb_common::{
+    csum,
+    drops::Hook,
+    layout::{LINK_XDP, Link},
+    wire::{Ethernet, TcpHeader, UdpHeader},
+};
 
-use super::{ChecksumChange, Packet, Verdict};
+use super::{Packet, TransportChange, Verdict};
 use crate::maps;
 
 /// A frame as the driver received it.
@@ -128,6 +133,13 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
+    fn edit<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
+        // SAFETY: as in `store`. Nobody uses a copy of `self`, or a helper that moves the frame, while it is
+        // edited; and a word at an odd address is as good as another to these architectures.
+        self.at::<T>(offset).map(|place| unsafe { &mut *place })
+    }
+
+    #[inline(always)]
     fn resize(&mut self, length: usize) -> Option<()> {
         let change = length as i32 - self.length() as i32;
         // SAFETY: the helper checks the length. Kernel 5.8 for more than there is.
@@ -145,17 +157,24 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn change_checksum(&mut self, change: &ChecksumChange) -> Option<()> {
-        let old: u16 = self.load(change.offset)?;
-        if change.udp && old == 0 {
-            return Some(());
+    fn change_transport(&mut self, change: &TransportChange) -> Option<()> {
+        let sum = change.through_addresses + change.through_ports;
+        if change.udp {
+            let header: &mut UdpHeader = self.edit(change.header)?;
+            header.ports = change.ports;
+            if header.checksum != 0 {
+                // One that comes out as zero is sent as all ones (RFC 768).
+                header.checksum = match csum::update(header.checksum, sum) {
+                    0 => 0xffff,
+                    new => new,
+                };
+            }
+        } else {
+            let header: &mut TcpHeader = self.edit(change.header)?;
+            header.ports = change.ports;
+            header.checksum = csum::update(header.checksum, sum);
         }
-        let new = csum::update(old, change.addresses + change.ports);
-        // A UDP checksum that comes out as zero is sent as all ones (RFC 768).
-        self.store(
-            change.offset,
-            if change.udp && new == 0 { 0xffff } else { new },
-        )
+        Some(())
     }
 
     #[inline(always)]
@@ -174,10 +193,10 @@ impl Packet for Xdp {
     }
 
     #[inline(always)]
-    fn can_send(link: u32, neighbour_known: bool) -> bool {
+    fn can_send(link: Option<&Link>, neighbour_known: bool) -> bool {
         // A device that runs XDP itself takes frames from others; a tunnel or a device without
         // native XDP would lose them.
-        neighbour_known && maps::link(link).is_some_and(|link| link.flags & LINK_XDP != 0)
+        neighbour_known && link.is_some_and(|link| link.flags & LINK_XDP != 0)
     }
 
     #[inline(always)]

@@ -293,6 +293,42 @@ fn an_affinity_that_timed_out_is_none() {
     });
 }
 
+/// RFC 768: a sum of zero is sent as all ones, as zero says that there is none.
+#[test]
+fn a_udp_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+    check(|case| {
+        let (client, vip, server) = (case.outside(), case.vip(), case.server());
+        if case.is_tcp() {
+            return Vec::new();
+        }
+        let with = |payload: u16| {
+            Packet::new(
+                client,
+                vip,
+                Body::Udp {
+                    payload: payload.to_be_bytes().to_vec(),
+                    has_checksum: true,
+                },
+            )
+        };
+        // The last two octets are the payload, those before them the checksum.
+        let checksum = |packet: &Packet| {
+            let bytes = packet.ip_bytes();
+            u16::from_be_bytes([bytes[bytes.len() - 4], bytes[bytes.len() - 3]])
+        };
+        // One word more in the payload, one less in the checksum.
+        let payload = checksum(&with(0).between(client, server));
+        let packet = with(payload);
+        let expected = packet.between(client, server);
+        assert_eq!(checksum(&expected), 0xffff);
+        vec![Row {
+            steps: vec![(At::FromUplink, packet, Fate::Becomes(expected))],
+            flows: vec![case.flow(client, server, FLOW_OUTSIDE)],
+            ..row("all ones", kubia(case, Endpoint::here(server)))
+        }]
+    });
+}
+
 /// RFC 768: zero says that there is no checksum, and so it stays. Over IPv6 only tunnels may leave it
 /// out (RFC 6936), and whether one may is the receiver's to say.
 #[test]

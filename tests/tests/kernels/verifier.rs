@@ -6,14 +6,15 @@ use lb_tests::need;
 
 /// Programs that take packets in: the kernel gives up at a million.
 const ENTERING: Cost = Cost {
-    verified: 300_000,
+    verified: 250_000,
     stack: 512,
     instructions: 20_000,
 };
 
-/// Programs that let packets out.
+/// Programs that let packets out. Kernel 5.10 takes longest for them, which prunes less of what is in
+/// registers.
 const LEAVING: Cost = Cost {
-    verified: 64_000,
+    verified: 80_000,
     stack: 512,
     instructions: 12_000,
 };
