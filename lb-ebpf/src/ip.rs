@@ -50,7 +50,7 @@ pub(crate) trait Wire: Family {
     fn network<P: Packet>(packet: &P, ip: usize) -> Option<Network<Self>>;
 
     /// Writes addresses into the IP header at an offset and counts its time to live down by so many
-    /// hops; `change` is what the addresses change its checksum by, where it has one.
+    /// hops, of which it has more; `change` is what the addresses change its checksum by, where it has one.
     #[must_use]
     fn readdress<P: Packet>(
         packet: &mut P,

@@ -189,14 +189,14 @@ fn go_on<A: Wire + Maps, P: Packet>(
         return Verdict::Drop(DropReason::HandedOver);
     }
     if flow.flags & FLOW_SNAT == 0 {
-        return go_along(packet, headers, flow, None);
+        return note_and_translate(packet, headers, flow, None);
     }
     let Some(scratch) = A::scratch() else {
         return Verdict::Drop(DropReason::KernelRefused);
     };
     match transit::way(packet, headers, &flow.destination, &mut scratch.route) {
         Ok(Way::NextHook) => Verdict::Pass,
-        Ok(to) => go_along(packet, headers, flow, Some(to)),
+        Ok(to) => note_and_translate(packet, headers, flow, Some(to)),
         Err(reason) => give_up::<P>(reason),
     }
 }
@@ -204,7 +204,7 @@ fn go_on<A: Wire + Maps, P: Packet>(
 /// Takes note of the packet and translates it. Written into its caller twice, once with no way: what is
 /// not in transit does not carry along that it might be.
 #[inline(always)]
-fn go_along<A: Wire + Maps, P: Packet>(
+fn note_and_translate<A: Wire + Maps, P: Packet>(
     packet: &mut P,
     headers: &Headers<'_, A>,
     flow: &mut Flow<A>,

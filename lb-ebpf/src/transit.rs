@@ -21,8 +21,8 @@ use crate::{ip::Wire, maps, packet::Packet, parse::Headers};
 /// Who carries a packet on.
 #[derive(Clone, Copy)]
 pub(crate) enum Way {
-    /// We do, out of the link and to the neighbour that the look-up found: the parameters say which. Not
-    /// this, which LLVM would read on ways on which there is none, which kernels before 6.3 refuse.
+    /// We do, out of the link and to the neighbour that the look-up found: the parameters say which. No
+    /// link in here: LLVM would read it on ways on which there is none, which kernels before 6.3 refuse.
     Out,
     /// The node's own stack: the destination is its own.
     Stack,

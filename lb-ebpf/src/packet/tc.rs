@@ -200,7 +200,7 @@ impl Packet for Tc {
     #[inline(always)]
     fn edit<T: Pod>(&mut self, offset: usize) -> Option<&mut T> {
         // SAFETY: as in `store`. Nobody uses a copy of `self`, or a helper that moves the packet, while it is
-        // edited; and a word at an odd address is as good as another to these architectures.
+        // edited. Words at any address are as good as others to these architectures, and LLVM takes each at once.
         self.at::<T>(offset).map(|place| unsafe { &mut *place })
     }
 
