@@ -20,9 +20,10 @@ pub(super) fn with_problem(mut service: Value) -> Value {
     service
 }
 
-/// The Events there are.
+/// The Events there are of problems. The API server has some of its own, when it repairs what it has allocated.
 fn events(control: &ControlPlane) -> Result<Vec<Value>> {
-    let text = control.kubectl(&["get", "events", "--output=json"])?;
+    let of_problems = "--field-selector=reason=NotServedAsWritten";
+    let text = control.kubectl(&["get", "events", of_problems, "--output=json"])?;
     let list: Value = serde_json::from_str(&text)?;
     list["items"].as_array().cloned().context("a list")
 }
