@@ -1,6 +1,6 @@
 //! What does a `lb run` say of itself, and what does the kernel say of it?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -213,6 +213,19 @@ impl Calls {
         self.0.values().sum()
     }
 
+    /// Of each call the median of these.
+    pub(super) fn medians(of: &[Self]) -> Self {
+        let names: BTreeSet<&String> = of.iter().flat_map(|calls| calls.0.keys()).collect();
+        let median = |name: &String| {
+            let count = |calls: &Self| calls.0.get(name).copied().unwrap_or(0.0);
+            let mut counts: Vec<f64> = of.iter().map(count).collect();
+            counts.sort_by(f64::total_cmp);
+            counts[counts.len() / 2]
+        };
+        let medians = names.into_iter().map(|name| (name.clone(), median(name)));
+        Self(medians.collect())
+    }
+
     /// The sum, and what most of it is.
     pub(super) fn told(&self) -> String {
         if self.0.is_empty() {
@@ -242,5 +255,13 @@ mod tests {
         assert_eq!(net.0.get("bpf"), Some(&60.0));
         assert_eq!(net.0.get("futex"), Some(&0.0));
         assert!((net.total() - 60.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_called_once_in_a_while_is_in_no_median() {
+        let turns = ["5 bpf\n", "7 bpf\n", "900 bpf\n 4 mmap\n"].map(Calls::read);
+        let medians = Calls::medians(&turns);
+        assert_eq!(medians.0.get("bpf"), Some(&7.0));
+        assert_eq!(medians.0.get("mmap"), Some(&0.0));
     }
 }
