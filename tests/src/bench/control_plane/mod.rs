@@ -130,6 +130,7 @@ fn measure(
     let maps = daemon.maps()?;
     let written = written(source, &daemon, options)?;
     let followed = followed(source, &daemon)?;
+    sleep(RELEASED);
     let before = daemon.wrote()?;
     let calls = (0..TURNS)
         .map(|_| called(source, &daemon))
